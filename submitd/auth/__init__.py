@@ -1,0 +1,1 @@
+"""User databases: who you are."""

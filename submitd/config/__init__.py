@@ -1,0 +1,1 @@
+"""The configuration file: its model, loading it, writing a sample of it."""

@@ -1,0 +1,1 @@
+"""The vocabulary of mail: values without behaviour that every layer shares."""

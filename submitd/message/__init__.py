@@ -1,0 +1,1 @@
+"""Messages (RFC 5322): the header block byte by byte, completion, trace, reports; pure."""

@@ -1,0 +1,51 @@
+"""How an option is defined: once, as a field of an attrs class.
+
+From that one definition come the class itself, the checks of the configuration
+loader, the sample configuration in etc/ and the manual in docs/.  This module
+lies below all others so that every part can define its own options.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+
+Check = Callable[[Any], str | None]
+"""Takes a value of the right type; returns what was expected, or None if it is well."""
+
+
+def option(doc: str, *, check: Check | None = None, **field: Any) -> Any:
+    """Define one option: an `attrs.field` that carries its documentation.
+
+    :param doc: one or two sentences for the manual and the sample file; names
+        the unit where there is one.
+    :param check: called with the value once its type is right; the text it
+        returns completes the sentence "expected ...".
+    :param field: passed to `attrs.field` (`default`, `factory`, `kw_only`).
+    :raises ValueError: by the class, at construction, when *check* objects.
+    """
+
+    def validate(_instance: object, attribute: "attrs.Attribute[Any]", value: object) -> None:
+        if check is not None and value is not None:
+            expected = check(value)
+            if expected is not None:
+                raise ValueError(f"expected {expected}")
+
+    return attrs.field(metadata={"doc": doc}, validator=validate, **field)
+
+
+def at_least(minimum: int) -> Check:
+    """A check that a number is not below *minimum*."""
+    return lambda value: None if value >= minimum else f"at least {minimum}"
+
+
+def between(minimum: int, maximum: int) -> Check:
+    """A check that a number lies in a range, both ends included."""
+    return lambda value: (
+        None if minimum <= value <= maximum else f"a number from {minimum} to {maximum}"
+    )
+
+
+def not_empty(value: object) -> str | None:
+    """A check that a text or a list holds something."""
+    return None if value else "a value that is not empty"

@@ -1,0 +1,1 @@
+"""Policy: what you may send."""

@@ -1,0 +1,1 @@
+"""The queue: durable stores, the schedule of attempts, delivery."""

@@ -1,0 +1,1 @@
+"""Relay backends: where messages go."""

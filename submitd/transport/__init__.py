@@ -1,0 +1,1 @@
+"""Sockets and TLS: what drives the pure engine, and its limits of time and number."""

@@ -1,0 +1,118 @@
+"""The options of listeners, TLS and limits (`[[listener]]`, `[tls]`, `[limits]`)."""
+
+from pathlib import Path
+from typing import Literal
+
+import attrs
+
+from submitd.options import at_least, between, not_empty, option
+
+
+@attrs.frozen(kw_only=True)
+class SniOptions:
+    """`[[tls.sni]]`: another certificate for other names."""
+
+    names: tuple[str, ...] = option(
+        "Server names (SNI) this certificate is for; `*.example.net` covers one label.",
+        check=not_empty,
+    )
+    certificate: Path = option("PEM file: the certificate, then its chain.")
+    key: Path = option("PEM file: the private key, RSA or ECDSA, without a passphrase.")
+
+
+@attrs.frozen(kw_only=True)
+class TlsOptions:
+    """`[tls]`: the certificate of all listeners. Read again on SIGHUP and when the files change."""
+
+    certificate: Path = option("PEM file: the certificate, then its chain.")
+    key: Path = option("PEM file: the private key, RSA or ECDSA, without a passphrase.")
+    minimum_version: Literal["1.2", "1.3"] = option(
+        "The oldest TLS version a client may use.", default="1.2"
+    )
+    sni: tuple[SniOptions, ...] = option(
+        "Certificates for other names the server is known by.", default=()
+    )
+
+
+@attrs.frozen(kw_only=True)
+class ListenerOptions:
+    """`[[listener]]`: one port that clients connect to."""
+
+    address: str = option(
+        'An address or a host name of this machine; "::" is IPv6 and IPv4, "0.0.0.0" IPv4 alone.',
+        default="::",
+    )
+    port: int | None = option(
+        "TCP port; 465 for implicit TLS, 587 for STARTTLS.", default=None, check=between(0, 65535)
+    )
+    systemd: str | None = option(
+        "Instead of `address` and `port`: the FileDescriptorName= of a socket unit.",
+        default=None,
+        check=not_empty,
+    )
+    tls: Literal["implicit", "starttls"] = option(
+        "implicit: TLS from the first byte (RFC 8314); starttls: nothing of value before STARTTLS."
+    )
+
+    def __attrs_post_init__(self) -> None:
+        if (self.port is None) == (self.systemd is None):
+            raise ValueError("expected either `port` or `systemd`")
+
+    @property
+    def name(self) -> str:
+        """What logs and `submitctl check` call it: `implicit:465`, `starttls:systemd:NAME`."""
+        return f"{self.tls}:{self.port if self.systemd is None else 'systemd:' + self.systemd}"
+
+
+@attrs.frozen(kw_only=True)
+class LimitsOptions:
+    """`[limits]`: how much, how many, how long."""
+
+    message_size_bytes: int = option(
+        "Largest message, in octets as sent; announced as SIZE (RFC 1870).",
+        default=52_428_800,
+        check=at_least(65_536),
+    )
+    recipients_per_message: int = option(
+        "Most RCPT commands accepted for one message (RFC 5321 §4.5.3.1.8 asks for 100).",
+        default=1000,
+        check=at_least(100),
+    )
+    header_size_bytes: int = option(
+        "Largest header block of a message, in octets.", default=262_144, check=at_least(16_384)
+    )
+    connections: int = option(
+        "Most connections at one time, all listeners together.", default=2000, check=at_least(1)
+    )
+    connections_per_address: int = option(
+        "Most connections at one time from one IP address.", default=100, check=at_least(1)
+    )
+    failed_logins_per_connection: int = option(
+        "Failed logins after which a connection is closed (421).", default=5, check=at_least(1)
+    )
+    errors_per_connection: int = option(
+        "Refused commands after which a connection is closed (421).", default=50, check=at_least(1)
+    )
+    handshake_s: int = option(
+        "Seconds a client has to complete the TLS handshake.", default=30, check=at_least(1)
+    )
+    login_s: int = option(
+        "Seconds from connecting to a successful login.", default=120, check=at_least(1)
+    )
+    # RFC 5321 §4.5.3.2.7 has 5 minutes; RFC 6409 lets a submission server differ.
+    command_s: int = option(
+        "Seconds a logged-in client may stay silent between commands.",
+        default=300,
+        check=at_least(1),
+    )
+    data_s: int = option(
+        "Seconds a client may stay silent within a message.", default=180, check=at_least(1)
+    )
+    close_s: int = option(
+        "Seconds an ending connection has to take the last reply.", default=10, check=at_least(1)
+    )
+    stop_s: int = option(
+        "Seconds that sessions and deliveries under way have to finish when the server stops.",
+        default=30,
+        check=at_least(0),
+    )
