@@ -11,7 +11,7 @@ Deferred of it only when it must wait: the way of most messages never meets a De
 
 import enum
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import attrs
 from twisted.internet.defer import Deferred
@@ -24,7 +24,7 @@ from submitd.mail.status import DeliveryStatus
 from submitd.smtp.replies import Reply
 
 T = TypeVar("T")
-Eventual = T | Deferred[T]
+Eventual: TypeAlias = T | Deferred[T]
 
 
 class IReactor(IReactorCore, IReactorTCP, IReactorThreads, IReactorTime):
@@ -320,9 +320,11 @@ class ISubmission(Interface):
         """The handshake is done; whatever was known before is forgotten (RFC 3207 §4.2)."""
 
     def hello(name: str, extended: bool) -> None:
-        """EHLO (*extended*) or HELO gave the client's *name*, unverified; any envelope is dropped."""
+        """EHLO (*extended*) or HELO gave the *name*, unverified; any envelope is dropped."""
 
-    def authenticate(mechanism: str, login: str, password: str, authorization: str) -> Eventual[Reply]:
+    def authenticate(
+        mechanism: str, login: str, password: str, authorization: str
+    ) -> Eventual[Reply]:
         """AUTH gave these credentials; *authorization* is `""` or whom to act for (RFC 4616)."""
 
     def mail(reverse_path: Mailbox | None, body: str, size: int | None) -> Eventual[Reply]:
@@ -357,5 +359,3 @@ class ISubmissionFactory(Interface):
 
     def submission(peer: Peer) -> ISubmission:
         """A new client has connected."""
-
-
