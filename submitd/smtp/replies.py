@@ -1,4 +1,9 @@
-"""Replies (RFC 5321 §4.2) as named values; no handler writes one out by hand."""
+"""Replies (RFC 5321 §4.2) as named values; no handler writes one out by hand.
+
+Enhanced status codes are those of RFC 3463 and of the registry of RFC 5248; RFC 4954
+§6 gives those of AUTH.  RFC 2034 §4 exempts the greeting and the replies to EHLO and
+HELO, and RFC 5321 gives intermediate replies (334, 354) no class to report.
+"""
 
 import attrs
 
@@ -41,3 +46,72 @@ class Reply:
 def reply(code: int, status: str | None, *lines: str) -> Reply:
     """Make a Reply; see there for the parameters."""
     return Reply(code, status, lines)
+
+
+# ---- done -------------------------------------------------------------------------
+HELP = reply(
+    214, "2.0.0", "Commands: AUTH DATA EHLO HELO HELP MAIL NOOP QUIT RCPT RSET STARTTLS VRFY"
+)
+READY_FOR_TLS = reply(220, "2.0.0", "Ready to start TLS")
+BYE = reply(221, "2.0.0", "Bye")
+LOGGED_IN = reply(235, "2.7.0", "Authentication successful")
+OK = reply(250, "2.0.0", "Ok")
+SENDER_OK = reply(250, "2.1.0", "Sender ok")
+RECIPIENT_OK = reply(250, "2.1.5", "Recipient ok")
+CANNOT_VERIFY = reply(252, "2.0.0", "Cannot VRFY; send the message and see")
+START_MAIL_INPUT = reply(354, None, "End data with <CR><LF>.<CR><LF>")
+
+# ---- not now ----------------------------------------------------------------------
+TOO_MANY_ERRORS = reply(421, "4.7.0", "Too many errors")
+TOO_MANY_FAILED_LOGINS = reply(421, "4.7.0", "Too many failed logins")
+TOO_MANY_CONNECTIONS = reply(421, "4.7.0", "Too many connections")
+TIMEOUT = reply(421, "4.4.2", "Idle for too long")
+SHUTTING_DOWN = reply(421, "4.3.2", "Server is stopping; try again soon")
+STORE_FULL = reply(452, "4.3.1", "No room for the message; try again later")
+TOO_MANY_RECIPIENTS = reply(452, "4.5.3", "Too many recipients")
+LOCAL_ERROR = reply(451, "4.3.0", "Local error; try again later")
+AUTH_UNAVAILABLE = reply(454, "4.7.0", "Login cannot be checked now; try again later")
+
+# ---- bad commands -----------------------------------------------------------------
+UNKNOWN_COMMAND = reply(500, "5.5.1", "Unknown command")
+LINE_TOO_LONG = reply(500, "5.5.2", "Line too long")
+AUTH_LINE_TOO_LONG = reply(500, "5.5.6", "Authentication exchange line too long")
+BARE_LINE_END = reply(500, "5.5.2", "Lines must end in CRLF, and hold no bare CR or LF")
+BAD_CHARACTER = reply(500, "5.5.2", "Commands must be printable ASCII")
+NO_ARGUMENT = reply(501, "5.5.4", "This command takes no argument")
+NEEDS_ARGUMENT = reply(501, "5.5.4", "This command needs an argument")
+BAD_HELO_NAME = reply(501, "5.5.4", "Give your host name or address literal")
+BAD_MAIL_SYNTAX = reply(501, "5.5.4", "Syntax: MAIL FROM:<address> [parameters]")
+BAD_RCPT_SYNTAX = reply(501, "5.5.4", "Syntax: RCPT TO:<address>")
+BAD_REVERSE_PATH = reply(501, "5.1.7", "Bad sender address syntax")
+BAD_FORWARD_PATH = reply(501, "5.1.3", "Bad recipient address syntax")
+BAD_PARAMETER = reply(501, "5.5.4", "Bad parameter value")
+REPEATED_PARAMETER = reply(501, "5.5.4", "Parameter given twice")
+BAD_BASE64 = reply(501, "5.5.2", "Not base64")
+BAD_AUTH_RESPONSE = reply(501, "5.5.2", "Malformed authentication response")
+AUTH_CANCELLED = reply(501, "5.7.0", "Authentication cancelled")
+NOT_IMPLEMENTED = reply(502, "5.5.1", "Command not implemented")
+BAD_SEQUENCE = reply(503, "5.5.1", "Bad sequence of commands")
+EHLO_FIRST = reply(503, "5.5.1", "Say EHLO first")
+HELO_CANNOT_LOG_IN = reply(503, "5.5.1", "Say EHLO: after HELO there is no login, so no mail")
+MAIL_FIRST = reply(503, "5.5.1", "Say MAIL first")
+NESTED_MAIL = reply(503, "5.5.1", "A sender is given already; RSET drops it")
+TLS_ALREADY = reply(503, "5.5.1", "TLS is active already")
+LOGGED_IN_ALREADY = reply(503, "5.5.1", "Already authenticated")
+UNKNOWN_MECHANISM = reply(504, "5.5.4", "Unknown authentication mechanism")
+UNKNOWN_PARAMETER = reply(555, "5.5.4", "Unknown parameter")
+
+# ---- refused ----------------------------------------------------------------------
+STARTTLS_FIRST = reply(530, "5.7.0", "Say STARTTLS first")
+AUTH_REQUIRED = reply(530, "5.7.0", "Authentication required")
+BAD_CREDENTIALS = reply(535, "5.7.8", "Authentication failed")
+ENCRYPTION_REQUIRED = reply(538, "5.7.11", "Encryption required: say STARTTLS first")
+MESSAGE_TOO_BIG = reply(552, "5.3.4", "Message too big")
+SENDER_NOT_YOURS = reply(553, "5.7.1", "You may not send as this address")
+NON_ASCII_ADDRESS = reply(553, "5.6.7", "Non-ASCII addresses are not supported")
+SENDER_NOT_QUALIFIED = reply(554, "5.1.8", "Sender domain must be fully qualified")
+RECIPIENT_NOT_QUALIFIED = reply(554, "5.1.2", "Recipient domain must be fully qualified")
+NO_VALID_RECIPIENTS = reply(554, "5.5.1", "No valid recipients")
+DATA_BEHIND_STARTTLS = reply(554, "5.5.1", "Nothing may follow STARTTLS before the handshake")
+NUL_IN_MESSAGE = reply(554, "5.6.0", "Message holds a NUL")
+BARE_LINE_END_IN_MESSAGE = reply(554, "5.6.0", "Message holds a bare CR or LF")
