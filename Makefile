@@ -1,0 +1,71 @@
+# make run    a demo server with two messages through it; Ctrl-C ends it
+#             ONCE=1 ends it by itself; IMPLICIT_PORT=, STARTTLS_PORT= choose the ports
+# make test   all tests               make lint   ruff, mypy, import-linter
+# make bench  a benchmark             make wheel  dist/submitd-*.whl
+# make matrix the tests against the wheel as installed, with each Python of VERSIONS
+# make venv   .venv with the package and the development tools
+
+PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	&& command -v $$python && break; done)
+ONCE ?=
+IMPLICIT_PORT ?= 4650
+STARTTLS_PORT ?= 5870
+VERSIONS ?= 3.11 3.12 3.13
+
+BIN := .venv/bin
+STAMP := .venv/.installed
+
+.PHONY: venv run test lint bench wheel matrix clean moved
+.DELETE_ON_ERROR:
+
+venv: $(STAMP)
+
+# The scripts in an environment name the folder that it was made in.
+ifneq ($(shell cat $(STAMP) 2>/dev/null),$(CURDIR))
+$(STAMP): moved
+endif
+
+# editable_mode=compat puts this folder's path into a .pth file of the environment
+# and does nothing else.  The other kind of editable install maps package names to
+# folders; Twisted finds plugins by looking through sys.path, and so would find
+# submitd's only when run from here.
+$(STAMP): setup.cfg pyproject.toml
+	@test -n "$(PYTHON)" || { echo >&2 \
+	"No Python 3.11 or newer found. Install one (Debian, Ubuntu: apt install python3 python3-venv)," \
+	"or name it: make PYTHON=/path/to/python3"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo >&2 \
+	"$(PYTHON) can't make virtual environments. Install what is missing" \
+	"(Debian, Ubuntu: apt install python3-venv), or name another: make PYTHON=/path/to/python3"; \
+	exit 1; }
+	@$(BIN)/python -c '' 2>/dev/null && $(BIN)/python -m pip --version >/dev/null 2>&1 \
+	&& test "$$(cat $(STAMP) 2>/dev/null || pwd)" = "$$(pwd)" || $(PYTHON) -m venv --clear .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	--config-settings editable_mode=compat --editable '.[dev]'
+	@pwd > $@
+
+run: $(STAMP)
+	$(BIN)/submitctl demo demo $(if $(ONCE),--once) \
+	--implicit-port $(IMPLICIT_PORT) --starttls-port $(STARTTLS_PORT)
+
+test: $(STAMP)
+	$(BIN)/python -m pytest $(TESTS)
+
+lint: $(STAMP)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(STAMP)
+	$(BIN)/python bench/submit.py
+
+wheel: $(STAMP)
+	rm -rf build dist
+	$(BIN)/python -m build --wheel
+
+matrix: wheel
+	tests/packaging/matrix.sh $(VERSIONS)
+
+clean:
+	rm -rf .venv build dist demo submitd.egg-info .*_cache .hypothesis
