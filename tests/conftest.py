@@ -15,9 +15,9 @@ def pytest_runtest_makereport(
     A test that can't always run, even so, says so with `@pytest.mark.may_skip(reason=...)`.
     """
     report = yield
-    if report.skipped and os.environ.get("CI") and not hasattr(report, "wasxfail"):
-        if item.get_closest_marker("may_skip") is None:
-            reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
-            report.outcome = "failed"
-            report.longrepr = f"skipped in CI: {reason}"
+    expected = item.get_closest_marker("may_skip") or hasattr(report, "wasxfail")
+    if report.skipped and os.environ.get("CI") and not expected:
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
+        report.outcome = "failed"
+        report.longrepr = f"skipped in CI: {reason}"
     return report
