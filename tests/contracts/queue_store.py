@@ -10,14 +10,13 @@ Subclass `QueueStoreContract` with a fixture `host` that gives a `StoreHost`:
 
 import re
 from collections.abc import Iterator, Sequence
-from typing import Protocol, TypeVar
+from typing import Any, Protocol
 
 import pytest
 from twisted.internet.defer import Deferred
 from zope.interface.verify import verifyObject
 
 from submitd.interfaces import (
-    Eventual,
     IContent,
     IMessageWriter,
     IQueueStore,
@@ -27,8 +26,6 @@ from submitd.interfaces import (
 from submitd.mail.address import Mailbox
 from submitd.mail.envelope import Envelope, Recipient
 from submitd.mail.status import Action, DeliveryStatus
-
-T = TypeVar("T")
 
 NOBODY: frozenset[str] = frozenset()
 RELAYED = DeliveryStatus(Action.RELAYED, "2.0.0", "250 2.0.0 Ok", "mx.example.net", True)
@@ -48,7 +45,7 @@ class StoreHost(Protocol):
     def open(self) -> IQueueStore:
         """A store not yet started; each time over the same storage."""
 
-    def wait(self, eventual: Eventual[T]) -> T:
+    def wait(self, eventual: Any) -> Any:
         """The value of *eventual*; raises what it fails with."""
 
     def now_s(self) -> float:
@@ -89,13 +86,17 @@ class Case:
         """Store one message and wait until it is durable."""
         writer = self.store.new_message()
         self.host.wait(writer.write(content))
-        return self.host.wait(writer.commit(what or envelope(), login))
+        message: QueuedMessage = self.host.wait(writer.commit(what or envelope(), login))
+        return message
 
     def due(
         self, after_s: float = 0, limit: int = 100, busy: frozenset[str] = NOBODY
     ) -> Sequence[QueuedMessage]:
         """What is due *after_s* seconds from now."""
-        return self.host.wait(self.store.due(self.host.now_s() + after_s, limit, busy))
+        found: Sequence[QueuedMessage] = self.host.wait(
+            self.store.due(self.host.now_s() + after_s, limit, busy)
+        )
+        return found
 
     def ids(self, after_s: float = 0) -> list[str]:
         """The ids of what is due *after_s* seconds from now."""
@@ -103,7 +104,8 @@ class Case:
 
     def next_due_s(self, busy: frozenset[str] = NOBODY) -> float | None:
         """When the next message is due."""
-        return self.host.wait(self.store.next_due_s(busy))
+        when: float | None = self.host.wait(self.store.next_due_s(busy))
+        return when
 
     def record(
         self,
@@ -115,7 +117,10 @@ class Case:
         """Write down an outcome given by addresses as text."""
         statuses = {Mailbox.parse(text): status for text, status in outcome.items()}
         retry_at_s = None if retry_in_s is None else self.host.now_s() + retry_in_s
-        return self.host.wait(self.store.record(message, statuses, retry_at_s, report))
+        stored: QueuedMessage | None = self.host.wait(
+            self.store.record(message, statuses, retry_at_s, report)
+        )
+        return stored
 
     def read(self, message: QueuedMessage) -> bytes:
         """All of a message's content, read as a backend would."""
@@ -285,7 +290,8 @@ class QueueStoreContract:
         message = case.put()
         assert case.ids() == [message.id]
         when = case.next_due_s()
-        assert when is not None and when <= case.host.now_s()
+        assert when is not None
+        assert when <= case.host.now_s()
 
     def test_due_is_oldest_first(self, case: Case) -> None:
         """What became due first is given first, and no more than the limit."""
@@ -383,7 +389,8 @@ class QueueStoreContract:
         stored = case.record(
             message, {"a@example.net": FAILED, "b@example.net": DELAYED}, 30, report
         )
-        assert stored is not None and stored.id != message.id
+        assert stored is not None
+        assert stored.id != message.id
         assert (stored.login, stored.attempts) == (None, 0)
         assert stored.envelope == report.envelope
         assert case.read(stored) == report.content
