@@ -339,10 +339,11 @@ class ISubmission(Interface):
     def content(data: bytes) -> Eventual[None]:
         """A piece of the message: undotted, CRLF line ends; a Deferred asks to pause."""
 
-    def end_of_data(bare_line_ends: int, refused: Reply | None) -> Eventual[Reply]:
+    def end_of_data(bare_line_ends: int, eight_bit: bool, refused: Reply | None) -> Eventual[Reply]:
         """The message is whole: store it durably, and only then give a positive verdict.
 
         :param bare_line_ends: how many bare CR or LF were normalised.
+        :param eight_bit: whether the message has octets above 127.
         :param refused: the session's own reason to refuse it (too big, bare line
             ends, NUL), which is logged and returned; the message is dropped.
         """

@@ -11,7 +11,7 @@ from submitd.smtp import replies
 from submitd.smtp.replies import Reply
 
 
-class State(enum.Enum):
+class State(enum.StrEnum):
     """Where a session stands between two commands."""
 
     CLEAR = "clear"
@@ -38,7 +38,7 @@ class State(enum.Enum):
     """The last reply is on its way."""
 
 
-class Verb(enum.Enum):
+class Verb(bytes, enum.Enum):
     """The commands that we know."""
 
     EHLO = b"EHLO"
