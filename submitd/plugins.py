@@ -64,9 +64,13 @@ class LazyFactory:
         return self.load().build(options, site)
 
 
+def _installed(kind: type[Interface]) -> list[Any]:
+    return list(getPlugins(kind))
+
+
 def names(kind: type[Interface]) -> tuple[str, ...]:
     """The names of all plugins of one *kind*, in alphabetical order; imports none of them."""
-    return tuple(sorted({plugin.name for plugin in getPlugins(kind)}))
+    return tuple(sorted({plugin.name for plugin in _installed(kind)}))
 
 
 def find(kind: type[Interface], name: str) -> Any:
@@ -75,7 +79,7 @@ def find(kind: type[Interface], name: str) -> Any:
     :raises PluginError: when there is none, more than one, or it can't be imported.
     """
     # One module seen through two directories of the path gives one object twice.
-    found = {id(plugin): plugin for plugin in getPlugins(kind) if plugin.name == name}
+    found = {id(plugin): plugin for plugin in _installed(kind) if plugin.name == name}
     if not found:
         there = ", ".join(f'"{other}"' for other in names(kind)) or "none"
         raise PluginError(f'no {KINDS[kind]} is called "{name}"; there are: {there}')

@@ -5,7 +5,9 @@ from twisted.application.service import ServiceMaker
 from submitd.interfaces import IQueueStoreFactory, IRelayBackendFactory, IUserDatabaseFactory
 from submitd.plugins import LazyFactory
 
-submitd = ServiceMaker("submitd", "submitd.tap", "Mail submission server (RFC 6409)", "submitd")
+submitd = ServiceMaker(  # type: ignore[no-untyped-call]
+    "submitd", "submitd.tap", "Mail submission server (RFC 6409)", "submitd"
+)
 
 htpasswd = LazyFactory(IUserDatabaseFactory, "htpasswd", "submitd.auth.htpasswd:HtpasswdFactory")
 
