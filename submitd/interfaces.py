@@ -62,6 +62,7 @@ class AuthFailure(enum.Enum):
     UNUSABLE_HASH = "mechanism not usable with the stored hash"
     UNAVAILABLE = "user database away"  # answered 454 4.7.0, not 535
     THROTTLED = "too many failures"
+    NOT_AUTHORIZED = "not authorised to act for another"  # RFC 4616 §2
 
 
 @attrs.frozen(slots=True)
@@ -106,6 +107,9 @@ class ISenderPolicy(Interface):
 
     def may_send_as(login: str, mailbox: Mailbox) -> bool:
         """Whether *login* may use *mailbox* as reverse-path or in `From:`."""
+
+    def primary_mailbox(login: str) -> Mailbox | None:
+        """The login's own mailbox, for `Sender:`; None when nothing says which that is."""
 
 
 # ---- the queue --------------------------------------------------------------------

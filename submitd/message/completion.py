@@ -93,6 +93,11 @@ class CompletionOptions:
     show_login: bool = option(
         "Whether the Received field tells everybody the user's login.", default=False
     )
+    bare_line_ends: Literal["normalise", "reject"] = option(
+        "What to do with a message that has a CR or LF alone. normalise: each becomes CRLF, "
+        "and the log names the login; reject: 554.",
+        default="normalise",
+    )
     unqualified_addresses: Literal["reject", "accept"] = option(
         "What to do with a message whose address fields have a domain without a dot "
         "(RFC 6409 section 4.2 has it refused).",

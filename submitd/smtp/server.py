@@ -166,6 +166,11 @@ class ServerSession:
         return len(self._lines)
 
     @property
+    def is_paused(self) -> bool:
+        """Whether a verdict is awaited."""
+        return self._awaited is not None
+
+    @property
     def is_logged_in(self) -> bool:
         """Whether a login has succeeded."""
         return self.state in _LOGGED_IN

@@ -1,0 +1,430 @@
+"""The client's side of SMTP (RFC 5321) as a pure object: bytes in, events and bytes out.
+
+A driver owns the socket, TLS and the clock, and goes round and round like this::
+
+    session.receive(data)                  # or receive_eof()
+    while event := session.next_event():
+        ...                                # begin(), content(), quit() ...
+    transport.write(session.data_to_send())
+
+The session greets by itself.  What comes then is the driver's choice: `starttls`,
+`authenticate`, `begin`, `quit`.
+"""
+
+import enum
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+
+from submitd.mail.address import Mailbox
+from submitd.mail.envelope import BodyType
+from submitd.mail.status import Action, DeliveryStatus
+from submitd.smtp import client_auth
+from submitd.smtp.client_events import (
+    Authenticated,
+    ContentWanted,
+    Ended,
+    Event,
+    Finished,
+    Hello,
+    Refused,
+    StartTls,
+)
+from submitd.smtp.client_replies import RawReply, ReplyReader, Stage, delivery_status
+from submitd.smtp.errors import LocalProtocolError, RemoteProtocolError
+from submitd.smtp.stuffing import DotStuffer
+
+_Step = tuple[bytes, Stage, int]  # a command, what its reply is, and for which recipient
+
+
+class _State(enum.Enum):
+    GREETING = enum.auto()  # connected, or EHLO under way
+    READY = enum.auto()
+    BUSY = enum.auto()  # STARTTLS or AUTH under way
+    HANDSHAKE = enum.auto()
+    ENVELOPE = enum.auto()
+    CONTENT = enum.auto()
+    END_OF_DATA = enum.auto()
+    QUITTING = enum.auto()
+    ENDED = enum.auto()
+
+
+class ClientSession:
+    """One connection to a next hop.
+
+    :param hostname: our name, for EHLO.
+    :param next_hop: its name, for the statuses.
+
+    :ivar extensions: EHLO keywords in capitals, each with its parameters as one
+        text; empty after HELO, and forgotten at STARTTLS.
+    :ivar verified: whether TLS is active with a verified peer.
+    """
+
+    def __init__(self, hostname: str, next_hop: str, *, verified: bool = False) -> None:
+        self.extensions: Mapping[str, str] = {}
+        self.verified = verified
+        self._hostname = hostname
+        self._next_hop = next_hop
+        self._reader = ReplyReader()
+        self._state = _State.GREETING
+        self._events: deque[Event] = deque()
+        self._out: list[bytes] = []
+        # A reply counts only for a command that has been given to the driver: one
+        # that comes before is nobody's.
+        self._queued: list[tuple[Stage, int]] = []
+        self._awaited: deque[tuple[Stage, int]] = deque([(Stage.GREETING, 0)])
+        self._responses: list[bytes] = []  # what is left to say in AUTH
+        self._steps: deque[_Step] = deque()  # what is left to say of the envelope
+        self._must_reset = False
+        self._recipients: Sequence[Mailbox] = ()
+        self._accepted: list[Mailbox] = []
+        self._outcome: dict[Mailbox, DeliveryStatus] = {}
+        self._begun = False
+        self._mail_refused = False
+        self._stuffer = DotStuffer()
+        self._on_reply: Mapping[Stage, Callable[[RawReply, int], None]] = {
+            Stage.GREETING: self._greeted,
+            Stage.EHLO: self._ehlo_answered,
+            Stage.HELO: self._helo_answered,
+            Stage.STARTTLS: self._starttls_answered,
+            Stage.AUTH: self._auth_answered,
+            Stage.RSET: self._rset_answered,
+            Stage.MAIL: self._mail_answered,
+            Stage.RCPT: self._rcpt_answered,
+            Stage.DATA: self._data_answered,
+            Stage.END_OF_DATA: self._end_of_data_answered,
+            Stage.QUIT: self._quit_answered,
+        }
+
+    # ---- for the driver ---------------------------------------------------------------
+
+    @property
+    def waiting_for(self) -> Stage | None:
+        """What the next hop owes us; None when it's our turn."""
+        if self._awaited:
+            return self._awaited[0][0]
+        if self._queued:
+            return self._queued[0][0]
+        if self._state is _State.CONTENT:
+            return Stage.CONTENT
+        return Stage.HANDSHAKE if self._state is _State.HANDSHAKE else None
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether `begin`, `quit` and the like may be called now."""
+        return self._state is _State.READY
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether nothing can come of this session any more."""
+        return self._state is _State.ENDED
+
+    def next_event(self) -> Event | None:
+        """What happened next, or None when more bytes must come first."""
+        return self._events.popleft() if self._events else None
+
+    def data_to_send(self) -> bytes:
+        """What is to be written now; empties the session's buffer."""
+        if self._queued:
+            self._awaited.extend(self._queued)
+            self._queued.clear()
+        data = b"".join(self._out)
+        self._out.clear()
+        return data
+
+    def receive(self, data: bytes) -> None:
+        """Take in bytes from the next hop; what it does wrong becomes an `Ended`."""
+        self._reader.feed(data)
+        try:
+            while self._state is not _State.ENDED:
+                raw = self._reader.next_reply()
+                if raw is None:
+                    return
+                self._answered(raw)
+        except RemoteProtocolError as fault:
+            self.fail("4.5.0", f"protocol fault of the next hop: {fault}")
+
+    def receive_eof(self) -> None:
+        """The next hop closed the connection."""
+        if self._state is _State.QUITTING:
+            self._end(None)
+        elif waiting := self.waiting_for:
+            self.fail("4.4.2", f"connection closed while waiting for {waiting.value}")
+        else:
+            self.fail("4.4.2", "connection closed by the next hop")
+
+    def fail(self, status: str, reason: str) -> None:
+        """End the session for *reason*, found here or by the driver: a time limit, a TLS fault.
+
+        Recipients without a final word are delayed with *status* (`"4.x.y"`).
+        """
+        if self._state is not _State.ENDED:
+            self._end(DeliveryStatus(Action.DELAYED, status, reason, self._next_hop))
+
+    # ---- commands ---------------------------------------------------------------------
+
+    def starttls(self) -> None:
+        """Ask for TLS: `StartTls` or `Refused` follows."""
+        self._go(_State.READY, _State.BUSY)
+        self._say(b"STARTTLS", Stage.STARTTLS)
+
+    def secured(self, *, verified: bool) -> None:
+        """The handshake is done: forget all that was said before, greet anew (RFC 3207 §4.2).
+
+        :param verified: whether the certificate was checked and is the next hop's.
+        """
+        self._go(_State.HANDSHAKE, _State.GREETING)
+        self.verified = verified
+        self.extensions = {}
+        self._say(b"EHLO " + self._hostname.encode("ascii"), Stage.EHLO)
+
+    def authenticate(self, username: str, password: str) -> None:
+        """Log in: `Authenticated` or `Refused` follows.
+
+        :raises LocalProtocolError: when the peer isn't verified; nothing is sent.
+        """
+        if not self.verified:
+            raise LocalProtocolError("no credential goes to a peer that isn't verified")
+        mechanism = client_auth.choose(set(self.extensions.get("AUTH", "").upper().split()))
+        if mechanism is None:
+            reason = "the next hop offers no AUTH mechanism that is supported (PLAIN, LOGIN)"
+            status = DeliveryStatus(Action.DELAYED, "4.7.4", reason, self._next_hop)
+            self._events.append(Refused(Stage.AUTH, status))
+            return
+        self._go(_State.READY, _State.BUSY)
+        first, *self._responses = client_auth.exchange(mechanism, username, password)
+        self._say(first, Stage.AUTH)
+
+    def begin(
+        self,
+        reverse_path: Mailbox | None,
+        recipients: Sequence[Mailbox],
+        size: int,
+        body: BodyType,
+    ) -> None:
+        """Send an envelope: `ContentWanted` or `Finished` follows.
+
+        :param recipients: at least one.
+        :param size: octets of the content.
+        """
+        steps = self._envelope(reverse_path, recipients, size, body)
+        self._go(_State.READY, _State.ENVELOPE)
+        self._recipients, self._accepted, self._outcome = recipients, [], {}
+        self._begun = self._mail_refused = False
+        if body == "8BITMIME" and "8BITMIME" not in self.extensions:
+            # RFC 6152 §3: convert or return; status X.6.3 (RFC 3463 §3.7).
+            reason = "the message has 8-bit content, which the next hop does not take"
+            self._finish_rest(DeliveryStatus(Action.FAILED, "5.6.3", reason, self._next_hop))
+            return
+        self._must_reset = True
+        self._steps = steps
+        self._next_steps()
+
+    def _envelope(
+        self,
+        reverse_path: Mailbox | None,
+        recipients: Sequence[Mailbox],
+        size: int,
+        body: BodyType,
+    ) -> "deque[_Step]":
+        mail = f"MAIL FROM:<{reverse_path or ''}>"
+        if "SIZE" in self.extensions:
+            mail += f" SIZE={size}"
+        if body == "8BITMIME":
+            mail += " BODY=8BITMIME"
+        steps: deque[_Step] = deque()
+        if self._must_reset:  # the last transaction was not completed
+            steps.append((b"RSET", Stage.RSET, 0))
+        steps.append((_command(mail), Stage.MAIL, 0))
+        for number, mailbox in enumerate(recipients):
+            steps.append((_command(f"RCPT TO:<{mailbox}>"), Stage.RCPT, number))
+        steps.append((b"DATA", Stage.DATA, 0))
+        return steps
+
+    def content(self, data: bytes) -> None:
+        """Send a piece of content: as stored, CRLF line ends, not dot-stuffed."""
+        self._go(_State.CONTENT, _State.CONTENT)
+        self._out.append(self._stuffer.stuff(data))
+
+    def end_of_content(self) -> None:
+        """All of the content was given: `Finished` follows."""
+        self._go(_State.CONTENT, _State.END_OF_DATA)
+        self._out.append(self._stuffer.end())
+        self._queued.append((Stage.END_OF_DATA, 0))
+
+    def quit(self) -> None:
+        """End in an orderly way: `Ended` follows."""
+        self._go(_State.READY, _State.QUITTING)
+        self._say(b"QUIT", Stage.QUIT)
+
+    def _go(self, state: _State, new: _State) -> None:
+        if self._state is not state:
+            raise LocalProtocolError(f"{self._state.name} is not {state.name}")
+        self._state = new
+
+    def _say(self, line: bytes, stage: Stage, number: int = 0) -> None:
+        self._out.append(line + b"\r\n")
+        self._queued.append((stage, number))
+
+    def _next_steps(self) -> None:
+        """Say what is next of the envelope: all of it if the next hop takes that (RFC 2920)."""
+        while self._steps:
+            self._say(*self._steps.popleft())
+            if "PIPELINING" not in self.extensions:
+                return
+
+    # ---- replies ----------------------------------------------------------------------
+
+    def _answered(self, raw: RawReply) -> None:
+        if raw[0] == 421 and self._state is not _State.QUITTING:  # RFC 5321 §3.8: at any time
+            stage = self._awaited[0][0] if self._awaited else Stage.QUIT
+            self._end(delivery_status(raw, stage, self._next_hop))
+        elif self._awaited:
+            stage, number = self._awaited.popleft()
+            self._on_reply[stage](raw, number)
+        elif self._state is _State.CONTENT and raw[0] >= 400:
+            # Refused in the middle of it: no end of data follows, so it can't be taken.
+            self._end(delivery_status(raw, Stage.CONTENT, self._next_hop))
+        else:
+            raise RemoteProtocolError("a reply that no command asked for")
+
+    def _greeted(self, raw: RawReply, _number: int) -> None:
+        if raw[0] == 220:
+            self._say(b"EHLO " + self._hostname.encode("ascii"), Stage.EHLO)
+        else:
+            self._end(delivery_status(raw, Stage.GREETING, self._next_hop))
+
+    def _ehlo_answered(self, raw: RawReply, _number: int) -> None:
+        code, lines = raw
+        if code == 250:
+            # RFC 5321 §4.1.1.1: the first line is the name, the others are keywords.
+            words = (line[4:].decode("ascii", "replace").partition(" ") for line in lines[1:])
+            self.extensions = {keyword.upper(): rest for keyword, _, rest in words}
+            self._ready()
+        elif code >= 500:
+            self._say(b"HELO " + self._hostname.encode("ascii"), Stage.HELO)
+        else:
+            self._end(delivery_status(raw, Stage.EHLO, self._next_hop))
+
+    def _helo_answered(self, raw: RawReply, _number: int) -> None:
+        if raw[0] == 250:
+            self._ready()
+        else:
+            self._end(delivery_status(raw, Stage.HELO, self._next_hop))
+
+    def _ready(self) -> None:
+        self._state = _State.READY
+        self._events.append(Hello())
+
+    def _starttls_answered(self, raw: RawReply, _number: int) -> None:
+        if raw[0] != 220:
+            self._state = _State.READY
+            status = delivery_status(raw, Stage.STARTTLS, self._next_hop)
+            self._events.append(Refused(Stage.STARTTLS, status))
+            return
+        if not self._reader.is_empty:
+            # Whoever wrote it could do so before TLS; it would be taken for a reply
+            # that came under TLS.
+            raise RemoteProtocolError("more data behind the reply to STARTTLS")
+        self._state = _State.HANDSHAKE
+        self._events.append(StartTls())
+
+    def _auth_answered(self, raw: RawReply, _number: int) -> None:
+        if raw[0] == 334:
+            # "*" cancels an exchange that asks for more than the mechanism has.
+            self._say(self._responses.pop(0) if self._responses else b"*", Stage.AUTH)
+            return
+        self._responses = []
+        self._state = _State.READY
+        if raw[0] == 235:
+            self._events.append(Authenticated())
+        else:
+            status = delivery_status(raw, Stage.AUTH, self._next_hop)
+            self._events.append(Refused(Stage.AUTH, status))
+
+    def _rset_answered(self, raw: RawReply, _number: int) -> None:
+        if raw[0] != 250:
+            self._end(delivery_status(raw, Stage.RSET, self._next_hop))
+        else:
+            self._next_steps()
+
+    def _mail_answered(self, raw: RawReply, _number: int) -> None:
+        self._begun = True
+        if raw[0] < 300:
+            self._next_steps()
+            return
+        self._mail_refused = True
+        status = delivery_status(raw, Stage.MAIL, self._next_hop)
+        self._outcome = dict.fromkeys(self._recipients, status)
+        if self._steps:  # not pipelined: nothing else is under way
+            self._finish()
+
+    def _rcpt_answered(self, raw: RawReply, number: int) -> None:
+        mailbox = self._recipients[number]
+        if raw[0] < 300:
+            self._accepted.append(mailbox)
+        elif mailbox not in self._outcome:
+            self._outcome[mailbox] = delivery_status(raw, Stage.RCPT, self._next_hop)
+        if self._steps and self._steps[0][1] is Stage.DATA and not self._accepted:
+            self._finish()
+        else:
+            self._next_steps()
+
+    def _data_answered(self, raw: RawReply, _number: int) -> None:
+        if raw[0] != 354:
+            if raw[0] < 400:
+                raise RemoteProtocolError(f"{raw[0]} in reply to DATA")
+            self._finish_rest(delivery_status(raw, Stage.DATA, self._next_hop))
+        elif self._accepted and not self._mail_refused:
+            self._state = _State.CONTENT
+            self._stuffer = DotStuffer()
+            self._events.append(ContentWanted())
+        elif self._accepted:
+            # MAIL was refused, RCPT and DATA were not: whatever we sent might be kept.
+            raise RemoteProtocolError("354 after MAIL was refused")
+        else:
+            # No recipient is left, yet DATA was taken: a lone dot ends it (RFC 2920 §3.1).
+            self._state = _State.END_OF_DATA
+            self._say(b".", Stage.END_OF_DATA)
+
+    def _end_of_data_answered(self, raw: RawReply, _number: int) -> None:
+        if 300 <= raw[0] < 400:
+            raise RemoteProtocolError(f"{raw[0]} in reply to the end of data")
+        self._must_reset = False
+        self._finish_rest(delivery_status(raw, Stage.END_OF_DATA, self._next_hop))
+
+    def _quit_answered(self, _raw: RawReply, _number: int) -> None:
+        self._end(None)
+
+    # ---- ends -------------------------------------------------------------------------
+
+    def _finish_rest(self, status: DeliveryStatus) -> None:
+        """The transaction is over, with *status* for those without one."""
+        for mailbox in self._recipients:
+            self._outcome.setdefault(mailbox, status)
+        self._finish()
+
+    def _finish(self) -> None:
+        self._steps.clear()
+        self._state = _State.READY
+        self._events.append(Finished(self._outcome, self._begun))
+
+    def _end(self, status: DeliveryStatus | None) -> None:
+        if self._state in (_State.ENVELOPE, _State.CONTENT, _State.END_OF_DATA):
+            assert status is not None
+            self._finish_rest(status)
+        self._state = _State.ENDED
+        self._out.clear()
+        self._queued.clear()
+        self._awaited.clear()
+        self._events.append(Ended(status))
+
+
+def _command(line: str) -> bytes:
+    """A command line for the wire.
+
+    :raises LocalProtocolError: when it isn't printable ASCII; an address from
+        elsewhere than the grammar shall not smuggle in a line of its own.
+    """
+    if not (line.isascii() and line.isprintable()):
+        raise LocalProtocolError(f"not printable ASCII: {line!r}")
+    return line.encode("ascii")
