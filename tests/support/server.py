@@ -93,12 +93,14 @@ class Server:
         """Write a site.
 
         :param relay: the `[relay]` table, as TOML.
-        :param tables: keys for other tables, as TOML: `{"limits": "data_s = 1"}`.
+        :param tables: keys for `limits`, `queue` and `log`, as TOML: `{"limits": "data_s = 1"}`;
+            under any other name, whole tables.
         :param spool: where the queue is, if not within the site.
         """
         site.mkdir(parents=True, exist_ok=True)
         implicit, starttls = free_ports(2)
         extra = {"limits": "", "queue": "", "log": "", **(tables or {})}
+        whole = "\n\n".join(v for k, v in extra.items() if k not in ("limits", "queue", "log"))
         text = f"""
 hostname = "{HOSTNAME}"
 
@@ -135,6 +137,8 @@ path = "{spool or "spool"}"
 [log]
 format = "json"
 {extra["log"]}
+
+{whole}
 """
         (site / "submitd.toml").write_text(text)
         digest = base64.b64encode(hashlib.sha1(PASSWORD.encode()).digest()).decode()

@@ -1,0 +1,84 @@
+"""What clients send through both ports comes out at the next hop, byte for byte."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.clients import CLIENTS, Client, Port, Refused
+from tests.support.samples import BIG, HARD_CASES, crlf, sample_parameters
+
+# What RFC 6409 §8 lets us add, and RFC 5321 §4.4 makes us add: on top, in this order.
+ADDITIONS = re.compile(
+    rb"Received: from [^\r\n]+\r\n(?:[ \t][^\r\n]+\r\n)*"
+    rb"(?:Sender: [^\r\n]+\r\n)?(?:Date: [^\r\n]+\r\n)?(?:Message-ID: <[^\r\n]+>\r\n)?"
+)
+
+MALFORMED: frozenset[str] = frozenset()
+"""The samples that are refused."""
+
+clients = pytest.mark.parametrize("client", CLIENTS.values(), ids=CLIENTS.keys())
+ports = pytest.mark.parametrize("port", ["implicit", "starttls"])
+
+
+def assert_same(sent: bytes, received: bytes) -> None:
+    """What came out is what went in, with nothing but our additions on top."""
+    if not sent.endswith(b"\r\n"):
+        sent += b"\r\n"
+    assert received.endswith(sent), first_difference(sent, received)
+    added = received[: len(received) - len(sent)]
+    assert ADDITIONS.fullmatch(added), added
+
+
+def first_difference(sent: bytes, received: bytes) -> str:
+    """Where two messages differ, counted from their ends, without printing all of them."""
+    common = 0
+    for one, other in zip(reversed(sent), reversed(received), strict=False):
+        if one != other:
+            break
+        common += 1
+    return (
+        f"the last {common} octets agree, before them {sent[: -common or None][-60:]!r} became "
+        f"{received[: -common or None][-60:]!r}"
+    )
+
+
+@clients
+@ports
+@pytest.mark.parametrize("case", HARD_CASES)
+def test_hard_cases_come_out_as_they_went_in(
+    way: Any, client: Client, port: Port, case: str, tmp_path: Path
+) -> None:
+    """8-bit text, longest lines, dots, missing newlines and empty bodies survive every client."""
+    recipient = way.recipient()
+    client(way.server, port, recipient, HARD_CASES[case], tmp_path)
+    assert_same(HARD_CASES[case], way.received(recipient).content)
+
+
+@clients
+@ports
+def test_20_mib_come_out_as_they_went_in(
+    way: Any, client: Client, port: Port, tmp_path: Path
+) -> None:
+    """A message of 20 MiB survives every client and both ports."""
+    recipient = way.recipient()
+    client(way.server, port, recipient, BIG, tmp_path)
+    assert_same(BIG, way.received(recipient).content)
+
+
+@clients
+@pytest.mark.parametrize("sample", sample_parameters())
+def test_sample_mails_come_out_as_they_went_in(
+    way: Any, client: Client, sample: Path, tmp_path: Path
+) -> None:
+    """The mails that CPython tests its email package with survive, or are refused as malformed."""
+    sent = crlf(sample.read_bytes())
+    recipient = way.recipient()
+    port: Port = "implicit" if len(sample.name) + len(client.__name__) & 1 else "starttls"
+    if sample.name in MALFORMED:
+        with pytest.raises(Refused, match=r"554.5\.6\.0"):
+            client(way.server, port, recipient, sent, tmp_path)
+    else:
+        client(way.server, port, recipient, sent, tmp_path)
+        assert_same(sent, way.received(recipient).content)
