@@ -71,7 +71,7 @@ ODD_BLOCKS = [
 
 
 @pytest.mark.parametrize(
-    ("block", "expected", "end"), [odd[1:] for odd in ODD_BLOCKS], ids=[odd[0] for odd in ODD_BLOCKS]
+    ("block", "expected", "end"), [o[1:] for o in ODD_BLOCKS], ids=[o[0] for o in ODD_BLOCKS]
 )
 def test_odd_blocks(block: bytes, expected: list[bytes], end: bytes) -> None:
     """Each odd block splits as docs/completion.md says."""
