@@ -1,0 +1,401 @@
+"""Delivery from the queue: at once where it can be, again and again until it expires.
+
+A fresh message is delivered from memory, without reading it back.  Where bounds don't allow
+that, it is forgotten and read from the store when there is room.  What an attempt came to
+is written to the store once, when all its recipients have been answered for.
+"""
+
+from collections.abc import Mapping, Sequence
+from random import Random
+
+import attrs
+from twisted.internet.defer import Deferred, fail
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from submitd.interfaces import IQueueStore, IRelayBackend, QueuedMessage, Report
+from submitd.mail.address import Mailbox
+from submitd.mail.envelope import Recipient
+from submitd.mail.status import Action, DeliveryStatus
+from submitd.queue.lookout import Lookout
+from submitd.queue.reports import report_failure
+from submitd.queue.schedule import DeliveryOptions, retry_at
+from submitd.queue.slots import Slots
+
+__all__ = ["Delivery", "DeliveryOptions"]
+
+log = Logger()
+
+ROOM = 2000
+"""How many messages are held at most: under way, and waiting for their next hop's turn."""
+# A longer message is stored in a file and read in pieces of about this size.
+MEMORY_PER_MESSAGE_BYTES = 262_144
+RECORD_WAITS_S = (5.0, 10.0, 30.0, 60.0)
+"""How long to leave a store alone that could not record an outcome; the last one repeats."""
+
+SUCCESS = {Action.DELIVERED, Action.RELAYED}
+FAULT = DeliveryStatus(Action.DELAYED, "4.3.0", "internal fault of the relay backend")
+SILENCE = DeliveryStatus(Action.DELAYED, "4.3.0", "the relay backend gave no outcome")
+
+Outcome = Mapping[Mailbox, DeliveryStatus]
+
+
+@attrs.define(slots=True, eq=False)
+class _Attempt:
+    """One attempt at one message.
+
+    :ivar message: the message.
+    :ivar octets: how much memory it is counted for.
+    :ivar groups: how many groups of recipients have not been answered for.
+    :ivar begun: whether a delivery was begun for any of them.
+    :ivar outcome: what is known so far.
+    :ivar retry_at_s: when the recipients that are left will be tried again.
+    :ivar report: what the sender is told.
+    :ivar records: how often the store could not take the outcome.
+    """
+
+    message: QueuedMessage
+    octets: int
+    groups: int = 1
+    begun: bool = False
+    outcome: dict[Mailbox, DeliveryStatus] = attrs.field(factory=dict)
+    retry_at_s: float | None = None
+    report: Report | None = None
+    records: int = 0
+
+
+class Delivery:
+    """Takes messages from the store to the relay backend; one object a store."""
+
+    def __init__(
+        self,
+        store: IQueueStore,
+        backend: IRelayBackend,
+        options: DeliveryOptions,
+        clock: IReactorTime,
+        random: Random,
+        hostname: str,
+    ) -> None:
+        """Prepare; nothing happens before `start`.
+
+        :param store: to be started before this, and stopped after it.
+        :param backend: to be stopped after this.
+        :param clock: the only source of time; its seconds are POSIX time.
+        :param random: a source that can't be guessed, `random.SystemRandom()`: for the
+            jitter of retries and the Message-ID of reports.
+        :param hostname: our own name, for reports.
+        """
+        self._store = store
+        self._backend = backend
+        self._options = options
+        self._clock = clock
+        self._random = random
+        self._hostname = hostname
+        self._running = False
+        self._slots: Slots[tuple[_Attempt, Sequence[Recipient]]] = Slots(
+            options.concurrency, options.concurrency_per_next_hop
+        )
+        self._serving = False  # what waited is being begun
+        self._held: dict[str, _Attempt] = {}
+        self._held_bytes = 0
+        self._unrecorded: dict[_Attempt, IDelayedCall] = {}
+        self._lookout = Lookout(
+            store,
+            clock,
+            held=self._held.keys(),
+            has_room=self._has_room,
+            take=self._take,
+            changed=self._forget_waiting,
+            quiet=self._stop_when_idle,
+        )
+        self._stopped: Deferred[None] | None = None
+        self._limit: IDelayedCall | None = None
+
+    # ---- from outside -------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin with what the store has, and go on until `stop`."""
+        self._running = True
+        self._lookout.start()
+
+    def submitted(self, message: QueuedMessage) -> None:
+        """Deliver a message that was stored just now; does not raise.
+
+        To be called when the commit's Deferred fires, in the same turn: later, a look
+        into the store could have found, delivered and forgotten it already.
+        """
+        if not self._running or message.id in self._held:
+            return
+        if self._has_room(1):
+            self._take(message)
+        else:
+            self._lookout.look()
+
+    def stop(self, limit_s: float) -> Deferred[None]:
+        """Begin no more deliveries.
+
+        :param limit_s: how long to wait for those under way.
+        :return: fires when they have ended and are recorded, or when the limit has passed.
+        """
+        self._running = False
+        self._lookout.stop()
+        stopped: Deferred[None] = Deferred()
+        self._stopped = stopped
+        self._limit = self._clock.callLater(limit_s, self._give_up)
+        for _, (attempt, _recipients) in self._slots.clear():
+            self._leave_out(attempt)
+        for attempt, timer in list(self._unrecorded.items()):
+            timer.cancel()
+            self._record(attempt)
+        self._stop_when_idle()
+        return stopped
+
+    # ---- attempts -----------------------------------------------------------------
+
+    def _has_room(self, messages: int) -> bool:
+        if not self._held:
+            return True
+        if len(self._held) + messages > ROOM:
+            return False
+        return self._held_bytes < self._options.memory_bytes
+
+    def _take(self, message: QueuedMessage) -> None:
+        attempt = _Attempt(message, min(message.content.size, MEMORY_PER_MESSAGE_BYTES))
+        self._held[message.id] = attempt
+        self._held_bytes += attempt.octets
+        recipients = message.envelope.recipients
+        groups: dict[str, Sequence[Recipient]]
+        try:
+            if len(recipients) == 1:
+                groups = {self._backend.next_hop(recipients[0]): recipients}
+            else:
+                groups = self._grouped(recipients)
+        except Exception:
+            log.failure("No next hop for {queue_id}: the backend failed", queue_id=message.id)
+            attempt.outcome = {recipient.mailbox: FAULT for recipient in recipients}
+            self._conclude(attempt)
+            return
+        attempt.groups = len(groups)
+        for hop, group in groups.items():
+            self._enter(hop, attempt, group)
+
+    def _grouped(self, recipients: Sequence[Recipient]) -> dict[str, Sequence[Recipient]]:
+        groups: dict[str, list[Recipient]] = {}
+        for recipient in recipients:
+            groups.setdefault(self._backend.next_hop(recipient), []).append(recipient)
+        return dict(groups)
+
+    def _enter(self, hop: str, attempt: _Attempt, recipients: Sequence[Recipient]) -> None:
+        if self._slots.enter(hop, (attempt, recipients)):
+            self._begin(hop, attempt, recipients)
+
+    def _begin(self, hop: str, attempt: _Attempt, recipients: Sequence[Recipient]) -> None:
+        attempt.begun = True
+        try:
+            answer = self._backend.deliver(attempt.message, recipients)
+        except Exception:
+            answer = fail()
+        which = (hop, attempt, recipients)
+        answer.addCallbacks(
+            self._answered, self._not_answered, callbackArgs=which, errbackArgs=which
+        )
+        answer.addErrback(self._broken)
+
+    def _not_answered(
+        self, failure: Failure, hop: str, attempt: _Attempt, recipients: Sequence[Recipient]
+    ) -> None:
+        log.failure("Delivery of {queue_id} broke off", failure, queue_id=attempt.message.id)
+        outcome = {recipient.mailbox: FAULT for recipient in recipients}
+        self._answered(outcome, hop, attempt, recipients)
+
+    def _answered(
+        self, outcome: Outcome, hop: str, attempt: _Attempt, recipients: Sequence[Recipient]
+    ) -> None:
+        self._slots.leave(hop)
+        whole = {one.mailbox: outcome.get(one.mailbox, SILENCE) for one in recipients}
+        self._log_outcome(whole, hop, attempt.message)
+        attempt.outcome.update(whole)
+        attempt.groups -= 1
+        if attempt.groups == 0:
+            self._conclude(attempt)
+        if not self._serving:
+            self._serve()
+
+    def _serve(self) -> None:
+        """Begin what waited; a loop even where the backend answers at once."""
+        self._serving = True
+        try:
+            while (turn := self._slots.next()) is not None:
+                hop, (attempt, recipients) = turn
+                self._begin(hop, attempt, recipients)
+        finally:
+            self._serving = False
+
+    def _forget_waiting(self) -> None:
+        """Let go of what only waits: it may have been held or deleted, and is read again."""
+        for hop, (attempt, recipients) in self._slots.clear():
+            if attempt.begun:
+                self._enter(hop, attempt, recipients)
+            else:
+                self._leave_out(attempt)
+
+    def _leave_out(self, attempt: _Attempt) -> None:
+        """One group has no part in the attempt; the store still has its recipients."""
+        attempt.groups -= 1
+        if attempt.groups == 0:
+            if attempt.begun:
+                self._conclude(attempt)
+            else:
+                self._release(attempt)
+
+    # ---- outcomes -----------------------------------------------------------------
+
+    def _conclude(self, attempt: _Attempt) -> None:
+        """All that was begun has been answered for: decide what comes next, write it down."""
+        message = attempt.message
+        now_s = self._clock.seconds()
+        # For recipients that `stop` left out, who have not had this attempt.
+        attempt.retry_at_s = None if self._running else now_s
+        actions = {status.action for status in attempt.outcome.values()}
+        if actions <= SUCCESS:
+            self._record(attempt)
+            return
+        if Action.DELAYED in actions:
+            attempt.retry_at_s = retry_at(
+                message.attempts + 1, message.arrived_s, now_s, self._options, self._random.random
+            )
+            if attempt.retry_at_s is None:
+                attempt.retry_at_s = None if self._running else now_s
+                self._expire(attempt)
+        failed = {
+            mailbox: status
+            for mailbox, status in attempt.outcome.items()
+            if status.action is Action.FAILED
+        }
+        sender = message.envelope.reverse_path
+        if not failed:
+            self._record(attempt)
+        elif sender is None:  # RFC 5321 §4.5.5: no report about a report
+            log.warn(
+                "{queue_id} to {recipients} has failed, and there is no sender to tell",
+                line="no-report",
+                queue_id=message.id,
+                login=message.login,
+                recipients=", ".join(map(str, failed)),
+            )
+            self._record(attempt)
+        else:
+            report = Deferred.fromCoroutine(
+                report_failure(message, sender, failed, self._hostname, now_s, self._random)
+            )
+            report.addCallback(self._report_made, attempt)
+            report.addErrback(self._broken)
+
+    def _expire(self, attempt: _Attempt) -> None:
+        """Turn delayed into failed (RFC 3463 §3.5, X.4.7: delivery time expired)."""
+        for mailbox, status in attempt.outcome.items():
+            if status.action is Action.DELAYED:
+                attempt.outcome[mailbox] = attrs.evolve(
+                    status, action=Action.FAILED, status="5.4.7"
+                )
+                log.info(
+                    "{queue_id} to {recipients} has expired after {attempt} attempts",
+                    line="expired",
+                    queue_id=attempt.message.id,
+                    login=attempt.message.login,
+                    recipients=str(mailbox),
+                    attempt=attempt.message.attempts + 1,
+                )
+
+    def _report_made(self, report: Report, attempt: _Attempt) -> None:
+        attempt.report = report
+        self._record(attempt)
+
+    def _record(self, attempt: _Attempt) -> None:
+        self._unrecorded.pop(attempt, None)
+        try:
+            recorded = self._store.record(
+                attempt.message, attempt.outcome, attempt.retry_at_s, attempt.report
+            )
+        except Exception:
+            recorded = fail()
+        recorded.addCallbacks(
+            self._recorded, self._not_recorded, callbackArgs=(attempt,), errbackArgs=(attempt,)
+        )
+        recorded.addErrback(self._broken)
+
+    def _recorded(self, report: QueuedMessage | None, attempt: _Attempt) -> None:
+        if attempt.retry_at_s is not None:
+            self._lookout.look_at(attempt.retry_at_s)
+        self._release(attempt)
+        if report is not None:
+            log.info(
+                "{report_id} tells {recipients} that {queue_id} has failed",
+                line="report",
+                queue_id=attempt.message.id,
+                login=attempt.message.login,
+                report_id=report.id,
+                recipients=", ".join(str(one.mailbox) for one in report.envelope.recipients),
+            )
+            self.submitted(report)
+
+    def _not_recorded(self, failure: Failure, attempt: _Attempt) -> None:
+        """Try to record it again: another delivery would give it to its recipients twice."""
+        queue_id = attempt.message.id
+        log.failure("The outcome of {queue_id} can't be recorded", failure, queue_id=queue_id)
+        if not self._running:
+            self._release(attempt)
+            return
+        wait_s = RECORD_WAITS_S[min(attempt.records, len(RECORD_WAITS_S) - 1)]
+        attempt.records += 1
+        self._unrecorded[attempt] = self._clock.callLater(wait_s, self._record, attempt)
+
+    def _release(self, attempt: _Attempt) -> None:
+        del self._held[attempt.message.id]
+        self._held_bytes -= attempt.octets
+        self._lookout.let_go(attempt.message.id)
+        if self._stopped is not None:
+            self._stop_when_idle()
+
+    # ---- the end ------------------------------------------------------------------
+
+    def _stop_when_idle(self) -> None:
+        if not self._held and not self._lookout.busy:
+            self._end_stop()
+
+    def _give_up(self) -> None:
+        log.warn("Stopped with {count} messages under way", count=len(self._held))
+        self._end_stop()
+
+    def _end_stop(self) -> None:
+        stopped, self._stopped = self._stopped, None
+        if stopped is not None:
+            if self._limit is not None and self._limit.active():
+                self._limit.cancel()
+            stopped.callback(None)
+
+    # ---- what the log is told -----------------------------------------------------
+
+    def _log_outcome(self, outcome: Outcome, hop: str, message: QueuedMessage) -> None:
+        by_status: dict[DeliveryStatus, list[str]] = {}
+        for mailbox, status in outcome.items():
+            by_status.setdefault(status, []).append(str(mailbox))
+        for status, addresses in by_status.items():
+            log.info(
+                "{queue_id} to {recipients}: {action} by {next_hop}, {diagnostic}",
+                line="delivery",
+                queue_id=message.id,
+                login=message.login,
+                next_hop=status.next_hop or hop,
+                recipients=", ".join(addresses),
+                recipients_count=len(addresses),
+                action=status.action.value,
+                status=status.status,
+                diagnostic=status.diagnostic,
+                attempt=message.attempts + 1,
+                delay_s=round(self._clock.seconds() - message.arrived_s, 3),
+            )
+
+    def _broken(self, failure: Failure) -> None:
+        log.failure("Delivery has a fault of its own", failure)
