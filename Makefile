@@ -4,6 +4,7 @@
 # make bench  a benchmark             make wheel  dist/submitd-*.whl
 # make matrix the tests against the wheel as installed, with each Python of VERSIONS
 # make venv   .venv with the package and the development tools
+# make install  (root) into PREFIX, /opt/submitd by default
 
 PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
@@ -11,12 +12,13 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 ONCE ?=
 IMPLICIT_PORT ?= 4650
 STARTTLS_PORT ?= 5870
+PREFIX ?= /opt/submitd
 VERSIONS ?= 3.11 3.12 3.13
 
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: venv run test lint bench wheel matrix clean moved
+.PHONY: venv usable-python run test lint bench wheel matrix install clean moved
 .DELETE_ON_ERROR:
 
 venv: $(STAMP)
@@ -30,7 +32,14 @@ endif
 # and does nothing else.  The other kind of editable install maps package names to
 # folders; Twisted finds plugins by looking through sys.path, and so would find
 # submitd's only when run from here.
-$(STAMP): setup.cfg pyproject.toml
+$(STAMP): setup.cfg pyproject.toml | usable-python
+	@$(BIN)/python -c '' 2>/dev/null && $(BIN)/python -m pip --version >/dev/null 2>&1 \
+	&& test "$$(cat $(STAMP) 2>/dev/null || pwd)" = "$$(pwd)" || $(PYTHON) -m venv --clear .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	--config-settings editable_mode=compat --editable '.[dev]'
+	@pwd > $@
+
+usable-python:
 	@test -n "$(PYTHON)" || { echo >&2 \
 	"No Python 3.11 or newer found. Install one (Debian, Ubuntu: apt install python3 python3-venv)," \
 	"or name it: make PYTHON=/path/to/python3"; exit 1; }
@@ -38,11 +47,6 @@ $(STAMP): setup.cfg pyproject.toml
 	"$(PYTHON) can't make virtual environments. Install what is missing" \
 	"(Debian, Ubuntu: apt install python3-venv), or name another: make PYTHON=/path/to/python3"; \
 	exit 1; }
-	@$(BIN)/python -c '' 2>/dev/null && $(BIN)/python -m pip --version >/dev/null 2>&1 \
-	&& test "$$(cat $(STAMP) 2>/dev/null || pwd)" = "$$(pwd)" || $(PYTHON) -m venv --clear .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
-	--config-settings editable_mode=compat --editable '.[dev]'
-	@pwd > $@
 
 run: $(STAMP)
 	$(BIN)/submitctl demo demo $(if $(ONCE),--once) \
@@ -66,6 +70,17 @@ wheel: $(STAMP)
 
 matrix: wheel
 	tests/packaging/matrix.sh $(VERSIONS)
+
+# As root, for a real installation: docs/install.md tells what it does, and what comes next.
+install: | usable-python
+	$(PYTHON) -m venv $(PREFIX)
+	$(PREFIX)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade .
+	id submitd >/dev/null 2>&1 || useradd --system --user-group --home-dir /etc/submitd \
+	--no-create-home --shell /usr/sbin/nologin submitd
+	ln -sf $(PREFIX)/bin/submitctl /usr/local/bin/submitctl
+	for unit in etc/submitd.service etc/submitd.socket; do \
+	sed 's|/opt/submitd|$(PREFIX)|g' $$unit >/etc/systemd/system/$${unit#etc/}; done
+	! command -v systemctl >/dev/null || systemctl daemon-reload || true
 
 clean:
 	rm -rf .venv build dist demo submitd.egg-info .*_cache .hypothesis
