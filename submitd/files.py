@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import os
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -13,6 +14,8 @@ from twisted.logger import Logger
 T = TypeVar("T")
 
 LOOK_EVERY_S = 1  # an edit counts after a second at the latest; a stat a second costs nothing
+# Two edits within one tick of the file system's clock, 10 ms at most, look like one.
+SETTLED_NS = 100_000_000
 
 _Signature = tuple[int, int, int, int]
 
@@ -36,6 +39,7 @@ class WatchedFile(Generic[T]):
         self._parse = parse
         self._seconds = seconds
         self._trouble: str | None = None
+        self._data: bytes | None = None
         self._read()
         self._looked_s = seconds()
 
@@ -68,10 +72,15 @@ class WatchedFile(Generic[T]):
 
     def _read(self) -> None:
         with open(self._path, "rb") as file:
-            # The signature comes first: what changes during the read is read again.
-            signature = _signature(os.fstat(file.fileno()))
-            self._content = self._parse(file.read())
-        self._signature = signature
+            # First the signature: what changes during the read is read again.
+            stat = os.fstat(file.fileno())
+            data = file.read()
+        # Not the injected clock: this is compared with the file system's.
+        settled = time.time_ns() - stat.st_ctime_ns > SETTLED_NS
+        self._signature = _signature(stat) if settled else None
+        if data != self._data:
+            self._content = self._parse(data)
+            self._data = data
 
 
 def _signature(stat: os.stat_result) -> _Signature:

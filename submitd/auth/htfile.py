@@ -102,8 +102,10 @@ def with_user(data: bytes, login: str, stored: str, *, disabled: bool = False) -
             lines.append(b"")
         lines[-1:] = [login.encode() + b":" + field, b""]
     else:
-        name, _, *more = lines[user.number - 1].rstrip(b"\r").split(b":", 2)
-        lines[user.number - 1] = b":".join([name, field, *more])
+        line = lines[user.number - 1]
+        text = line.rstrip()
+        name, _, *more = text.split(b":", 2)
+        lines[user.number - 1] = b":".join([name, field, *more]) + line[len(text) :]
     return b"\n".join(lines)
 
 
