@@ -15,10 +15,17 @@ STARTTLS_PORT ?= 5870
 PREFIX ?= /opt/submitd
 VERSIONS ?= 3.11 3.12 3.13
 
+# Debian's and Ubuntu's Python can make environments once python3-venv is installed.
+environment = { $(or $(PYTHON),false) -c 'import ensurepip, venv' 2>/dev/null || { \
+	echo "Needed: Python 3.11 or newer that can make virtual environments, found:" \
+	"$(or $(PYTHON),none). On Debian and Ubuntu: apt install python3 python3-venv." \
+	"To name another one: make PYTHON=/path/to/python3" >&2; exit 1; }; \
+	} && $(PYTHON) -m venv $(1)
+
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: venv usable-python run test lint bench wheel matrix install clean moved
+.PHONY: venv run test lint bench wheel matrix install clean moved
 .DELETE_ON_ERROR:
 
 venv: $(STAMP)
@@ -32,21 +39,12 @@ endif
 # and does nothing else.  The other kind of editable install maps package names to
 # folders; Twisted finds plugins by looking through sys.path, and so would find
 # submitd's only when run from here.
-$(STAMP): setup.cfg pyproject.toml | usable-python
+$(STAMP): setup.cfg pyproject.toml
 	@$(BIN)/python -c '' 2>/dev/null && $(BIN)/python -m pip --version >/dev/null 2>&1 \
-	&& test "$$(cat $(STAMP) 2>/dev/null || pwd)" = "$$(pwd)" || $(PYTHON) -m venv --clear .venv
+	&& test "$$(cat $(STAMP) 2>/dev/null || pwd)" = "$$(pwd)" || $(call environment,--clear .venv)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
 	--config-settings editable_mode=compat --editable '.[dev]'
 	@pwd > $@
-
-usable-python:
-	@test -n "$(PYTHON)" || { echo >&2 \
-	"No Python 3.11 or newer found. Install one (Debian, Ubuntu: apt install python3 python3-venv)," \
-	"or name it: make PYTHON=/path/to/python3"; exit 1; }
-	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo >&2 \
-	"$(PYTHON) can't make virtual environments. Install what is missing" \
-	"(Debian, Ubuntu: apt install python3-venv), or name another: make PYTHON=/path/to/python3"; \
-	exit 1; }
 
 run: $(STAMP)
 	$(BIN)/submitctl demo demo $(if $(ONCE),--once) \
@@ -72,8 +70,8 @@ matrix: wheel
 	tests/packaging/matrix.sh $(VERSIONS)
 
 # As root, for a real installation: docs/install.md tells what it does, and what comes next.
-install: | usable-python
-	$(PYTHON) -m venv $(PREFIX)
+install:
+	@$(call environment,$(PREFIX))
 	$(PREFIX)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade .
 	id submitd >/dev/null 2>&1 || useradd --system --user-group --home-dir /etc/submitd \
 	--no-create-home --shell /usr/sbin/nologin submitd
