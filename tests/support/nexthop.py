@@ -119,7 +119,7 @@ class NextHop:
         def remember(_socket: ssl.SSLObject, name: str | None, _context: ssl.SSLContext) -> None:
             self.server_names.append(name)
 
-        context.sni_callback = remember  # type: ignore[assignment]
+        context.sni_callback = remember
         return context
 
     def __enter__(self) -> "NextHop":
@@ -234,7 +234,7 @@ class _Conversation:
     def _start_tls(self) -> None:
         assert self._context is not None
         self._socket = self._context.wrap_socket(self._socket, server_side=True)
-        self._session.tls_version = self._socket.version()  # type: ignore[attr-defined]
+        self._session.tls_version = self._socket.version()
         self._session.server_name = self._hop.server_names[-1]
 
     def _receive(self) -> None:

@@ -1,0 +1,119 @@
+"""A message's content on its way to the next hop: in pieces, no faster than it is taken."""
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IPushProducer
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from submitd.smtp.client import ClientSession
+
+PIECE_OCTETS = 65_536  # read and sent at one time
+
+
+@implementer(IPushProducer)
+class ContentSender:
+    """Sends one message between ContentWanted and the end of data.
+
+    :param content: provides `IContent`.
+    :param wire: the transport: registers the producer where there is more than a piece.
+    :param progressed: called when the session has something to send.
+    :param failed: called once if the content can't be read; no end of data is sent then.
+    """
+
+    def __init__(
+        self,
+        content: Any,
+        session: ClientSession,
+        wire: Any,
+        progressed: Callable[[], None],
+        failed: Callable[[Failure], None],
+    ) -> None:
+        self._content = content
+        self._session = session
+        self._wire = wire
+        self._progressed = progressed
+        self._failed = failed
+        self._offset = 0
+        self._registered = self._running = False
+        self._waiting = False  # for a piece to be read
+        self._paused = False
+        self._stopped = False
+
+    def start(self) -> None:
+        """Send all, or as much as the transport takes now."""
+        if self._content.size > PIECE_OCTETS:
+            self._registered = True
+            self._wire.registerProducer(self, True)
+        self.resumeProducing()
+
+    def stop(self) -> None:
+        """Send nothing more.  Harmless at any time."""
+        self._stopped = True
+        if self._registered:
+            self._registered = False
+            self._wire.unregisterProducer()
+
+    def resumeProducing(self) -> None:
+        """The transport has room."""
+        self._paused = False
+        if self._running:
+            return
+        self._running = True
+        while not (self._paused or self._waiting or self._stopped):
+            self._next_piece()
+        self._running = False
+
+    def pauseProducing(self) -> None:
+        """The transport has enough."""
+        self._paused = True
+
+    def stopProducing(self) -> None:
+        """The transport is gone; its connection learns that by itself."""
+        self._stopped = True
+
+    def _next_piece(self) -> None:
+        if self._offset >= self._content.size:
+            self._end()
+            return
+        try:
+            piece = self._content.read(self._offset, PIECE_OCTETS)
+        except OSError:
+            self._broken(Failure())
+            return
+        if isinstance(piece, Deferred):
+            self._waiting = True
+            piece.addCallbacks(self._came, self._broken)
+        else:
+            self._send(piece)
+
+    def _came(self, piece: bytes) -> None:
+        self._waiting = False
+        if not self._stopped:
+            self._send(piece)
+            if not self._paused:
+                self.resumeProducing()
+
+    def _send(self, piece: bytes) -> None:
+        if not piece:
+            self._broken(Failure(OSError("stored content is shorter than it should be")))
+            return
+        self._offset += len(piece)
+        self._session.content(piece)
+        if self._offset >= self._content.size:
+            self._end()
+        else:
+            self._progressed()
+
+    def _end(self) -> None:
+        self.stop()
+        self._session.end_of_content()
+        self._progressed()
+
+    def _broken(self, failure: Failure) -> None:
+        self._waiting = False
+        if not self._stopped:
+            self.stop()
+            self._failed(failure)
