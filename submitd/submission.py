@@ -367,7 +367,7 @@ class Submission:
         self._abort()
         tls = self._tls
         self._log.info(
-            "session {session} from {client}: {login}, {messages} messages, {reason}",
+            "session {session} from {client}: {user}, {messages} messages, {reason}",
             line="session",
             session=self._peer.session_id,
             client=self._peer.address,
@@ -378,6 +378,7 @@ class Submission:
             server_name=tls.server_name if tls else None,
             helo=self._helo,
             login=self._login,
+            user=self._login or "no login",
             mechanism=self._mechanism,
             messages=self._messages,
             failed_logins=self._failed_logins,

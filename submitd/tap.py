@@ -4,12 +4,13 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from twisted.application.service import IService
+from twisted.logger import ILogObserver
 from twisted.python import usage
 
 from submitd.config.errors import ConfigurationError
 from submitd.config.load import load
 from submitd.config.model import Configuration
-from submitd.logs import observer_factory
+from submitd.logs import LogOptions, observer_factory
 
 
 class Options(usage.Options):
@@ -22,6 +23,7 @@ class Options(usage.Options):
     ]
 
     configuration: Configuration
+    log: ClassVar[LogOptions]
 
     def postOptions(self) -> None:
         """Read the configuration.
@@ -36,7 +38,13 @@ class Options(usage.Options):
         # command line goes first.
         parent = getattr(self, "parent", None)
         if parent is not None and not parent.get("logger") and not parent.get("syslog"):
-            parent["logger"] = observer_factory(self.configuration.log)
+            Options.log = self.configuration.log
+            parent["logger"] = f"{__name__}.{log_observer.__name__}"
+
+
+def log_observer() -> ILogObserver:
+    """The logger: twistd takes it by name alone, so that its options wait in `Options.log`."""
+    return observer_factory(Options.log)()
 
 
 def makeService(options: Options) -> IService:

@@ -1,5 +1,6 @@
 """Command lines and the end of data, whole, octet by octet and split at random."""
 
+import itertools
 import re
 
 import pytest
@@ -20,7 +21,7 @@ def read(data: bytes, cuts: list[int]) -> tuple[bytes, bytes | None, DataReader]
     reader = DataReader()
     content = b""
     edges = sorted({0, len(data), *(cut % (len(data) + 1) for cut in cuts)})
-    for start, end in zip(edges, edges[1:], strict=False):
+    for start, end in itertools.pairwise(edges):
         piece, rest = reader.feed(data[start:end])
         content += piece
         if rest is not None:

@@ -97,7 +97,8 @@ class BareSession:
 
     def start_tls(self) -> None:
         """See `Side`."""
-        assert self._tls_due and not self._output
+        assert self._tls_due
+        assert not self._output
         self._tls_due = False
         self.session.secured()
         self._run()
