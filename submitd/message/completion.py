@@ -19,7 +19,7 @@ from submitd.message.addresses import (
     value_of,
 )
 from submitd.message.headers import HeaderBlock, MalformedHeader
-from submitd.message.trace import date_time, message_id, received
+from submitd.message.trace import DATE, MESSAGE_ID, date_time, message_id, received
 from submitd.options import option
 
 FromMismatch = Literal["reject", "add-sender", "allow"]
@@ -40,21 +40,6 @@ _ADDRESS_FIELDS = frozenset(
     )
 )
 
-_MONTH = "Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec"
-# RFC 5322 §3.3, and §4.3 for the obsolete zones and short years.
-_DATE = re.compile(
-    r"[ \t]*+(?:(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)[ \t]*+,[ \t]*+)?+"
-    rf"(?:0?[1-9]|[12][0-9]|3[01])[ \t]++(?:{_MONTH})[ \t]++[0-9]{{2,4}}"
-    r"[ \t]++(?:[01][0-9]|2[0-3]):[0-5][0-9](?::(?:[0-5][0-9]|60))?"
-    r"[ \t]++(?:[+-][0-9]{2}[0-5][0-9]|UT|GMT|[ECMP][SD]T|[A-IK-Z])"
-    r"[ \t]*+(?:\([^()\\]*+\)[ \t]*+)?+",
-    re.IGNORECASE,
-)
-_DOT_ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]++(?:\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]++)*+"
-# RFC 5322 §3.6.4, with the quoted strings of §4.5.4.
-_MESSAGE_ID = re.compile(
-    rf'[ \t]*+<(?:{_DOT_ATOM}|"(?:[^"\\]++|\\.)*+")@(?:{_DOT_ATOM}|\[[!-Z^-~]*+\])>[ \t]*+'
-)
 _FIELD_NAME = re.compile(r"[!-9;-~]{1,76}")
 
 
@@ -227,10 +212,10 @@ def _complete(
     if _needs_own_sender(authors, sender, may_send_as, from_mismatch):
         gone |= {b"sender"}
         added.append(b"Sender: %b\r\n" % str(_own_mailbox(facts)).encode("ascii"))
-    if _to_be_made(found[b"date"], _DATE, options.invalid_date):
+    if _to_be_made(found[b"date"], DATE, options.invalid_date):
         gone |= {b"date"}
         added.append(b"Date: %b\r\n" % date.encode("ascii"))
-    if _to_be_made(found[b"message-id"], _MESSAGE_ID, options.invalid_message_id):
+    if _to_be_made(found[b"message-id"], MESSAGE_ID, options.invalid_message_id):
         gone |= {b"message-id"}
         identifier = message_id(facts.queue_id, facts.hostname, facts.random)
         added.append(b"Message-ID: %b\r\n" % identifier.encode("ascii"))

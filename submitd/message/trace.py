@@ -1,8 +1,7 @@
 """The fields that a submission server makes itself: Received, Date, Message-ID."""
 
 import re
-from datetime import datetime, timedelta, timezone
-from email.utils import format_datetime
+from email.utils import formatdate
 from functools import lru_cache
 
 from submitd.mail.address import DOMAIN, DOMAIN_OCTETS, Mailbox
@@ -14,11 +13,30 @@ _ADDRESS_LITERAL = re.compile(r"\[(?:[0-9]{1,3}(?:\.[0-9]{1,3}){3}|IPv6:[0-9A-Fa
 _NOT_IN_COMMENT = re.compile(r"[^ -'*-\[\]-~]")  # RFC 5322 §3.2.2: ctext, and space
 _LOGIN_CHARACTERS = 256
 
+_MONTH = "Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec"
+# The values that Date and Message-ID may have: RFC 5322 §3.3, with the obsolete zones and
+# short years of §4.3,
+DATE = re.compile(
+    r"[ \t]*+(?:(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)[ \t]*+,[ \t]*+)?+"
+    rf"(?:0?[1-9]|[12][0-9]|3[01])[ \t]++(?:{_MONTH})[ \t]++[0-9]{{2,4}}"
+    r"[ \t]++(?:[01][0-9]|2[0-3]):[0-5][0-9](?::(?:[0-5][0-9]|60))?"
+    r"[ \t]++(?:[+-][0-9]{2}[0-5][0-9]|UT|GMT|[ECMP][SD]T|[A-IK-Z])"
+    r"[ \t]*+(?:\([^()\\]*+\)[ \t]*+)?+",
+    re.IGNORECASE,
+)
+_DOT_ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]++(?:\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]++)*+"
+# and §3.6.4, with the quoted strings of §4.5.4.
+MESSAGE_ID = re.compile(
+    rf'[ \t]*+<(?:{_DOT_ATOM}|"(?:[^"\\]++|\\.)*+")@(?:{_DOT_ATOM}|\[[!-Z^-~]*+\])>[ \t]*+'
+)
+
 
 @lru_cache(maxsize=8)
 def _date_time(second: int, utc_offset_minutes: int) -> str:
-    zone = timezone(timedelta(minutes=utc_offset_minutes))
-    return format_datetime(datetime.fromtimestamp(second, zone))
+    hours, minutes = divmod(abs(utc_offset_minutes), 60)
+    sign = "-" if utc_offset_minutes < 0 else "+"
+    there = formatdate(second + utc_offset_minutes * 60).removesuffix("-0000")
+    return f"{there}{sign}{hours:02}{minutes:02}"
 
 
 def date_time(now_s: float, utc_offset_minutes: int) -> str:

@@ -124,9 +124,7 @@ def test_configured_names_are_removed() -> None:
     """Names from the configuration go in whatever case they come."""
     options = CompletionOptions(remove=("User-Agent", "X-Originating-IP"))
     block = b"user-agent: a\r\nX-ORIGINATING-IP: b\r\n c\r\n" + FROM + b"User-Agents: d\r\n\r\n"
-    assert header(block, options=options) == (
-        DATE + MESSAGE_ID + FROM + b"User-Agents: d\r\n\r\n"
-    )
+    assert header(block, options=options) == (DATE + MESSAGE_ID + FROM + b"User-Agents: d\r\n\r\n")
 
 
 @pytest.mark.parametrize("name", ["From", "DATE", "Received", "Content-Type", "a b", "a:", ""])
