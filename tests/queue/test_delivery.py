@@ -3,6 +3,7 @@
 import email
 import email.policy
 from collections.abc import Mapping
+from itertools import pairwise
 from random import Random
 from typing import Any
 
@@ -196,7 +197,7 @@ def test_retries_follow_the_schedule(bench: Bench) -> None:
         if len(bench.recipients) > len(times):
             times.append(bench.clock.seconds() - NOW_S)
         bench.clock.advance(1)
-    waits = [later - earlier for earlier, later in zip(times, times[1:], strict=False)]
+    waits = [later - earlier for earlier, later in pairwise(times)]
     assert 60 <= waits[0] <= 68
     assert all(600 <= wait <= 662 for wait in waits[1:])
     assert len(times) == 5
