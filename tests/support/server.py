@@ -74,6 +74,10 @@ class Server:
     :ivar implicit_port: the port of the listener with implicit TLS.
     :ivar starttls_port: the port of the listener with STARTTLS.
     :ivar process: twistd, while it runs.
+    :ivar command: put before `twistd`: a program that starts it.
+    :ivar options: more options of twistd's own.
+    :ivar environment: more variables for it.
+    :ivar descriptors: file descriptors it inherits.
     """
 
     site: Path
@@ -81,6 +85,10 @@ class Server:
     starttls_port: int
     authority: Authority
     process: subprocess.Popen[bytes] | None = None
+    command: list[str] = attrs.field(factory=list)
+    options: list[str] = attrs.field(factory=list)
+    environment: dict[str, str] = attrs.field(factory=dict)
+    descriptors: tuple[int, ...] = ()
 
     @classmethod
     def make(
@@ -174,15 +182,17 @@ format = "json"
         :raises RuntimeError: with its log, when it ends or doesn't get there.
         """
         twistd = Path(sys.executable).with_name("twistd")
-        environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTEST")}
+        config = str(self.site / "submitd.toml")
+        own = [str(twistd), "-n", "--pidfile=", *self.options, "submitd", "--config", config]
         with (self.site / "log").open("ab") as log:
             self.process = subprocess.Popen(
-                [twistd, "-n", "--pidfile=", "submitd", "--config", self.site / "submitd.toml"],
+                [*self.command, *own],
                 cwd=self.site,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,
-                env=environment,
+                env={**os.environ, **self.environment},
+                pass_fds=self.descriptors,
             )
         try:
             wait_until("both listeners greet", self._greets)
