@@ -67,9 +67,18 @@ def message_of(event: LogEvent) -> str:
 
 
 def human(event: LogEvent, second: str, millisecond: int) -> str:
-    """`2026-11-21T22:55:01Z info session ...`; a failure's traceback follows, indented."""
-    source = event.get("line") or event.get("log_namespace", "-")
-    text = f"{second}Z {event['log_level'].name} {source} {message_of(event)}"
+    """`2026-11-21T22:55:01Z info session ...`; a failure's traceback follows, indented.
+
+    The text begins with the kind of line, or with who speaks when it isn't submitd.
+    """
+    text = message_of(event)
+    source = event.get("line")
+    if source is None:
+        namespace = str(event.get("log_namespace", "-"))
+        source = "" if namespace.startswith("submitd.") else f"{namespace}:"
+    if not text.startswith(source):
+        text = f"{source} {text}"
+    text = f"{second}Z {event['log_level'].name} {text}"
     failure = event.get("log_failure")
     if failure is None:
         return escaped(text)

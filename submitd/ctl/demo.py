@@ -27,6 +27,7 @@ from submitd.ctl.site import SiteWriter
 
 ADDRESS = "127.0.0.1"
 HOSTNAME = "demo.example.org"
+CLIENT = "client.example.org"  # what our own client says in EHLO
 LOGIN = "demo@example.org"
 PASSWORD = "password"
 MAILDIR = "Maildir"
@@ -147,9 +148,9 @@ class Demo:
         context = ssl.create_default_context(cafile=str(self.directory / AUTHORITY))
         client: smtplib.SMTP
         if tls == "implicit":
-            client = smtplib.SMTP_SSL(ADDRESS, port, timeout=START_S, context=context)
+            client = smtplib.SMTP_SSL(ADDRESS, port, CLIENT, timeout=START_S, context=context)
         else:
-            client = smtplib.SMTP(ADDRESS, port, timeout=START_S)
+            client = smtplib.SMTP(ADDRESS, port, CLIENT, timeout=START_S)
         with client:
             if tls == "starttls":
                 client.starttls(context=context)
