@@ -13,7 +13,7 @@ import attrs
 
 from submitd.mail.address import DOMAIN, Mailbox
 from submitd.mail.status import Action, DeliveryStatus
-from submitd.message.headers import HeaderBlock, MalformedHeader
+from submitd.message.headers import HeaderBlock, MalformedHeader, find_end
 from submitd.message.trace import date_time, message_id
 
 DIAGNOSTIC_CHARACTERS = 2000  # a hostile next hop shall not fill the sender's mailbox
@@ -21,6 +21,7 @@ ORIGINAL_HEADER_OCTETS = 16_384
 _COLUMNS = 76
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f]+")
 _LONG_WORD = re.compile(r"[^ ]{400}(?=[^ ])")  # no line may reach 998 octets (RFC 5322 §2.1.1)
+_STATUS = re.compile(r"[245]\.[0-9]{1,3}\.[0-9]{1,3}")  # RFC 3463 §2
 _MESSAGE_ID = re.compile(rb"[ \t\r\n]*(<[!-;=?-~]{3,900}>)[ \t\r\n]*")
 
 # What a sender can do, by the beginning of the enhanced status code (RFC 3463 §3).
@@ -70,8 +71,8 @@ def failure_report(
 
     :param outcome: the status of each recipient to tell about; those that have not
         failed are left out.
-    :param header: the beginning of the message, its header block at least in part;
-        what comes behind the header is not used.
+    :param header: the beginning of the message: `ORIGINAL_HEADER_OCTETS` of it are
+        enough.  What stands behind the header block is left out.
     :return: a whole message for the null reverse-path (RFC 3464 §2): 7-bit, CRLF line
         ends, no line longer than 998 octets.
     :raises ValueError: when no recipient has failed.
@@ -137,7 +138,7 @@ def _for_people(
     facts: ReportFacts, opening: str, outcome: Mapping[Mailbox, DeliveryStatus]
 ) -> list[str]:
     """The first part: who, why in the next hop's words, and what to do."""
-    lines = textwrap.wrap(opening, _COLUMNS)
+    lines = _wrapped(opening)
     for mailbox, status in outcome.items():
         lines += ("", f"<{mailbox}>")
         if status.smtp_reply and status.next_hop:
@@ -148,7 +149,7 @@ def _for_people(
         f"For the mail administrator: the message had the queue id {facts.queue_id}. Technical"
         " details and the header of the message are attached."
     )
-    return [*lines, "", *textwrap.wrap(closing, _COLUMNS)]
+    return [*lines, "", *_wrapped(closing)]
 
 
 def _for_programs(facts: ReportFacts, outcome: Mapping[Mailbox, DeliveryStatus]) -> list[str]:
@@ -162,7 +163,7 @@ def _for_programs(facts: ReportFacts, outcome: Mapping[Mailbox, DeliveryStatus])
             "",
             f"Final-Recipient: rfc822; {mailbox}",
             f"Action: {status.action.value}",
-            f"Status: {status.status}",
+            f"Status: {status.status if _STATUS.fullmatch(status.status) else '5.0.0'}",
         )
         if status.next_hop and DOMAIN.fullmatch(status.next_hop):
             lines.append(f"Remote-MTA: dns; {status.next_hop}")
@@ -183,8 +184,10 @@ def _original_part(original: bytes) -> bytes:
 
 def _bounded(header: bytes) -> bytes:
     """The header block of a message without its empty line, whole fields up to a limit."""
+    end = find_end(header)
     try:
-        fields = HeaderBlock.parse(header).fields
+        # Where the end did not come along, the last line may be there in part.
+        fields = HeaderBlock.parse(header[: end if end > 0 else header.rfind(b"\r\n") + 2]).fields
     except MalformedHeader:
         return b""
     kept = []
@@ -219,7 +222,7 @@ def _printable(text: str) -> str:
     return _LONG_WORD.sub(lambda match: f"{match.group()} ", text)
 
 
-def _wrapped(text: str, first: str, others: str) -> list[str]:
+def _wrapped(text: str, first: str = "", others: str = "") -> list[str]:
     return textwrap.wrap(
         text,
         _COLUMNS,

@@ -140,7 +140,21 @@ def test_original_header_is_bounded() -> None:
 
 def test_body_is_left_out() -> None:
     """Body octets that come along with the header do not get into the report."""
-    assert b"secret" not in failure_report(FACTS, {BOB: NO_USER}, HEADER + b"secret\r\n")
+    report = failure_report(FACTS, {BOB: NO_USER}, HEADER + b"secret\0\x0c\r\n")
+    assert report == failure_report(FACTS, {BOB: NO_USER}, HEADER)
+
+
+def test_header_cut_short() -> None:
+    """Of a header whose end did not come along, the lines that are whole are shown."""
+    message = parse(failure_report(FACTS, {BOB: NO_USER}, b"Subject: a\r\nTo: bob@exa"))
+    assert list(message.iter_parts())[2].get_payload(decode=True) == b"Subject: a\r\n"
+
+
+def test_status_that_is_none() -> None:
+    """A status code that RFC 3463 does not know does not get into the report."""
+    failed = DeliveryStatus(Action.FAILED, "5.1\r\nX: y", "no")
+    _human, status, _original = parse(failure_report(FACTS, {BOB: failed}, HEADER)).iter_parts()
+    assert [part["Status"] for part in status.iter_parts()] == [None, "5.0.0"]
 
 
 @pytest.mark.parametrize("value", [b"a@b", b"<a@b> <c@d>", b"<\xfc@b>", b"<a b@c>", b""])
