@@ -133,6 +133,7 @@ VALUES = st.binary(max_size=30).map(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(NAMES, st.sampled_from([b":", b" :", b": "]), VALUES), max_size=12))
 def test_fields_come_out_as_they_went_in(fields: list[tuple[bytes, bytes, bytes]]) -> None:
     """All fields but those removed come out byte for byte, in order, with additions on top."""

@@ -6,7 +6,7 @@ import re
 from email.message import EmailMessage
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from submitd.mail.address import Mailbox
@@ -113,6 +113,7 @@ def test_advice(status: str) -> None:
     assert re.search(rb" so it is\r\n    [A-Z][^<]+\.\r\n\r\nFor the mail admin", report)
 
 
+@settings(deadline=None)
 @given(
     diagnostic=st.one_of(st.text(max_size=200), st.text("aé\u4e00\U0001f600", min_size=900)),
     next_hop=st.one_of(st.none(), st.text(max_size=50)),

@@ -3,7 +3,7 @@
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from submitd.message.headers import HeaderBlock, MalformedHeader, find_end
@@ -21,6 +21,7 @@ def test_find_end_of_message_without_header() -> None:
     assert find_end(b"\r\nbody\r\n\r\n") == 2
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(1, 9)))
 def test_find_end_in_pieces(sizes: list[int]) -> None:
     """However the message is cut, the end is found with the piece that completes it."""
@@ -101,6 +102,7 @@ def test_bcc_behind_a_malformed_line(field: bytes) -> None:
         HeaderBlock.parse(b"From: a@b.c\r\nno colon here\r\n%b\r\n\r\n" % field)
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from([b"A", b":", b" ", b"\t", b"\r\n", b"\xff"])))
 def test_nothing_is_lost(tokens: list[bytes]) -> None:
     """The fields and the end are the block, with at most an empty line put between them."""

@@ -4,7 +4,7 @@ import re
 from email.utils import parsedate_to_datetime
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from submitd.mail.address import Mailbox
@@ -104,6 +104,7 @@ def test_client_name(helo: str, hidden: str, shown: str) -> None:
 local_parts = st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=64)
 
 
+@settings(deadline=None)
 @given(
     helo=st.one_of(st.text(), st.from_regex(LITERAL), st.from_regex(DOMAIN, fullmatch=True)),
     login=st.one_of(st.none(), st.text()),
@@ -130,6 +131,7 @@ def test_received_keeps_to_the_grammar(
         assert len(line.expandtabs(8)) <= LINE_COLUMNS or " " not in line[1:] or "(" in line
 
 
+@settings(deadline=None)
 @given(st.integers(0, 4_000_000_000), st.integers(-14 * 60, 14 * 60))
 def test_date_time(now_s: int, offset: int) -> None:
     """A date is read by others as the moment it was made from, in its zone."""
