@@ -13,7 +13,7 @@ HTPASSWD = shutil.which("htpasswd")
 pytestmark = pytest.mark.skipif(HTPASSWD is None, reason="needs Debian's apache2-utils")
 
 FLAGS = {"bcrypt": ["-B", "-C", "4"], "apr1": ["-m"], "sha1": ["-s"]}
-NEWER_FLAGS = {"sha256-crypt": ["-2"], "sha512-crypt": ["-5"]}  # from 2.4.55 on
+NEWER_FLAGS = {"sha256-crypt": ["-2"], "sha512-crypt": ["-5"]}  # not in every version
 PASSWORDS = ["secret", "with space and :", "Grüße, 世界 🔑", "x" * 72]
 
 
