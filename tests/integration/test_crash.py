@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.support.server import LOGIN, Server, wait_until
+from tests.support.server import LOGIN, STOPPED, Server, wait_until
 
 ROUNDS = 6
 CLIENTS = 6
@@ -95,7 +95,7 @@ def test_no_answered_message_is_lost_by_kill(make_server: Callable[..., Server])
                 answered.update(submitter.answered)
     with server.running():
         wait_until("all is delivered", lambda: answered <= set(delivered(server.site)), 60)
-        assert server.terminate() == 0
+        assert server.terminate() == STOPPED
     found = delivered(server.site)
     assert answered
     assert answered <= set(found)

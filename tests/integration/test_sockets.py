@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.server import LOGIN, Server, wait_until
+from tests.support.server import LOGIN, STOPPED, Server, wait_until
 
 MESSAGE = f"From: {LOGIN}\r\nTo: bob@example.net\r\nSubject: x\r\n\r\ntext\r\n"
 
@@ -36,7 +36,7 @@ def test_sockets_from_systemd(make_server: Callable[..., Server]) -> None:
             for listener in ("implicit", "starttls"):
                 with server.smtp(listener) as smtp:
                     assert smtp.sendmail(LOGIN, ["bob@example.net"], MESSAGE) == {}
-            assert server.terminate() == 0
+            assert server.terminate() == STOPPED
 
 
 @pytest.mark.may_skip(reason="only root can drop privileges")

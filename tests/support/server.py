@@ -25,6 +25,8 @@ LOGIN = "alice@example.org"
 PASSWORD = "correct horse"
 START_S = 30
 STOP_S = 40
+STOPPED = -signal.SIGTERM
+"""The exit status after a clean stop: twistd ends by the signal that it was stopped with."""
 
 
 def free_ports(number: int) -> list[int]:
@@ -176,11 +178,8 @@ format = "json"
         objects = [json.loads(each) for each in self.log().splitlines() if each.startswith("{")]
         return [each for each in objects if each.get("line") == line]
 
-    def start(self) -> None:
-        """Start it, and wait until both listeners greet.
-
-        :raises RuntimeError: with its log, when it ends or doesn't get there.
-        """
+    def spawn(self) -> None:
+        """Start it, and don't wait."""
         twistd = Path(sys.executable).with_name("twistd")
         config = str(self.site / "submitd.toml")
         own = [str(twistd), "-n", "--pidfile=", *self.options, "submitd", "--config", config]
@@ -194,6 +193,13 @@ format = "json"
                 env={**os.environ, **self.environment},
                 pass_fds=self.descriptors,
             )
+
+    def start(self) -> None:
+        """Start it, and wait until both listeners greet.
+
+        :raises RuntimeError: with its log, when it ends or doesn't get there.
+        """
+        self.spawn()
         try:
             wait_until("both listeners greet", self._greets)
         except TimeoutError as error:
