@@ -13,6 +13,7 @@ import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
+from twisted.python.threadpool import ThreadPool
 from zope.interface import implementer
 
 from submitd.interfaces import (
@@ -108,10 +109,22 @@ class ThreadedClock(Clock):
         super().__init__()
         self.advance(now_s)
         self._calls: queue.SimpleQueue[tuple[Any, Any, Any]] = queue.SimpleQueue()
+        self._pool = ThreadPool(0, 4)
 
     def callFromThread(self, call: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
         """Have `wait` make this call (`IReactorFromThreads`)."""
         self._calls.put((call, args, kwargs))
+
+    def getThreadPool(self) -> ThreadPool:
+        """A pool of a few threads (`IReactorThreads`), to be ended by `end_threads`."""
+        if not self._pool.started:
+            self._pool.start()
+        return self._pool
+
+    def end_threads(self) -> None:
+        """Wait for the threads and end them."""
+        if self._pool.started:
+            self._pool.stop()
 
     def wait(self, eventual: Any, limit_s: float = 20.0) -> Any:
         """The value of *eventual*; raises what it fails with.
