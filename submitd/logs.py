@@ -76,7 +76,7 @@ def human(event: LogEvent, second: str, millisecond: int) -> str:
     if source is None:
         namespace = str(event.get("log_namespace", "-"))
         source = "" if namespace.startswith("submitd.") else f"{namespace}:"
-    if not text.startswith(source):
+    if not text.lower().startswith(source):
         text = f"{source} {text}"
     text = f"{second}Z {event['log_level'].name} {text}"
     failure = event.get("log_failure")

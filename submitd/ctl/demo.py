@@ -281,7 +281,7 @@ def demo(directory: Path, once: bool, implicit_port: int, starttls_port: int) ->
     site = Demo(directory.absolute(), (("implicit", implicit_port), ("starttls", starttls_port)))
     site.check_ports()
     site.prepare()
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _end)
     child = Child.start(site.directory)
     try:
