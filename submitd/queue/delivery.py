@@ -5,8 +5,7 @@ that, it is forgotten and read from the store when there is room.  What an attem
 is written to the store once, when all its recipients have been answered for.
 """
 
-from collections.abc import Mapping, Sequence
-from random import Random
+from collections.abc import Callable, Mapping, Sequence
 
 import attrs
 from twisted.internet.defer import Deferred, fail
@@ -74,7 +73,7 @@ class Delivery:
         backend: IRelayBackend,
         options: DeliveryOptions,
         clock: IReactorTime,
-        random: Random,
+        random: Callable[[], float],
         hostname: str,
     ) -> None:
         """Prepare; nothing happens before `start`.
@@ -82,8 +81,7 @@ class Delivery:
         :param store: to be started before this, and stopped after it.
         :param backend: to be stopped after this.
         :param clock: the only source of time; its seconds are POSIX time.
-        :param random: a source that can't be guessed, `random.SystemRandom()`: for the
-            jitter of retries and the Message-ID of reports.
+        :param random: gives a number from 0 to 1, for the jitter of retries.
         :param hostname: our own name, for reports.
         """
         self._store = store
@@ -263,7 +261,7 @@ class Delivery:
             return
         if Action.DELAYED in actions:
             attempt.retry_at_s = retry_at(
-                message.attempts + 1, message.arrived_s, now_s, self._options, self._random.random
+                message.attempts + 1, message.arrived_s, now_s, self._options, self._random
             )
             if attempt.retry_at_s is None:
                 attempt.retry_at_s = None if self._running else now_s
@@ -287,7 +285,7 @@ class Delivery:
             self._record(attempt)
         else:
             report = Deferred.fromCoroutine(
-                report_failure(message, sender, failed, self._hostname, now_s, self._random)
+                report_failure(message, sender, failed, self._hostname, now_s)
             )
             report.addCallback(self._report_made, attempt)
             report.addErrback(self._broken)

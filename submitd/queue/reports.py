@@ -1,7 +1,7 @@
 """The report to the sender of a message that has failed (RFC 3464), ready for the queue."""
 
+import secrets
 from collections.abc import Mapping
-from random import Random
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
@@ -22,7 +22,6 @@ async def report_failure(
     failed: Mapping[Mailbox, DeliveryStatus],
     hostname: str,
     now_s: float,
-    random: Random,
 ) -> Report:
     """Make the report about the recipients that have *failed*, for the *sender*.
 
@@ -30,7 +29,6 @@ async def report_failure(
 
     :param hostname: our own name.
     :param now_s: POSIX time in seconds.
-    :param random: for the report's Message-ID, so not to be guessed.
     """
     try:
         beginning = message.content.read(0, 2 * ORIGINAL_HEADER_OCTETS)
@@ -47,7 +45,7 @@ async def report_failure(
         arrived_s=message.arrived_s,
         now_s=now_s,
         utc_offset_minutes=0,
-        random=f"{random.getrandbits(128):032x}",
+        random=secrets.token_hex(16),
     )
     content = failure_report(facts, failed, beginning if end < 0 else beginning[:end])
     return Report(Envelope(None, (Recipient(sender),)), content)

@@ -89,7 +89,7 @@ class Bench:
     def another(self) -> Delivery:
         """A delivery over the same store and backend, not started."""
         return Delivery(
-            self.store, self.backend, self.options, self.clock, Random(1), "mail.example.org"
+            self.store, self.backend, self.options, self.clock, Random(1).random, "mail.example.org"
         )
 
     def submit(self, *recipients: str, sender: str | None = "ann@example.org") -> QueuedMessage:
