@@ -76,7 +76,7 @@ install:
 	id submitd >/dev/null 2>&1 || useradd --system --user-group --home-dir /etc/submitd \
 	--no-create-home --shell /usr/sbin/nologin submitd
 	ln -sf $(PREFIX)/bin/submitctl /usr/local/bin/submitctl
-	for unit in etc/submitd.service etc/submitd.socket; do \
+	for unit in etc/*.service etc/*.socket; do \
 	sed 's|/opt/submitd|$(PREFIX)|g' $$unit >/etc/systemd/system/$${unit#etc/}; done
 	! command -v systemctl >/dev/null || systemctl daemon-reload || true
 
