@@ -5,7 +5,6 @@ import smtplib
 import threading
 from collections import Counter
 from collections.abc import Callable
-from pathlib import Path
 
 from tests.support.server import LOGIN, STOPPED, Server, wait_until
 
@@ -64,9 +63,9 @@ def wait_until_answered(submitters: list[Submitter], number: int) -> None:
     wait_until("some are answered", lambda: sum(len(s.answered) for s in submitters) >= number)
 
 
-def delivered(site: Path) -> Counter[str]:
+def delivered(server: Server) -> Counter[str]:
     """How often each message is in the Maildir."""
-    return Counter(identifier(path.read_bytes()) for path in (site / "mail" / "new").iterdir())
+    return Counter(identifier(path.read_bytes()) for path in server.mails())
 
 
 def test_no_answered_message_is_lost_by_kill(make_server: Callable[..., Server]) -> None:
@@ -94,9 +93,9 @@ def test_no_answered_message_is_lost_by_kill(make_server: Callable[..., Server])
                 asked.update(submitter.asked)
                 answered.update(submitter.answered)
     with server.running():
-        wait_until("all is delivered", lambda: answered <= set(delivered(server.site)), 60)
+        wait_until("all is delivered", lambda: answered <= set(delivered(server)), 60)
         assert server.terminate() == STOPPED
-    found = delivered(server.site)
+    found = delivered(server)
     assert answered
     assert answered <= set(found)
     assert set(found) <= asked

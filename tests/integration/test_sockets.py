@@ -58,8 +58,7 @@ def test_privileges_are_dropped_after_binding() -> None:
             assert f"Uid:\t{nobody.pw_uid}\t{nobody.pw_uid}\t{nobody.pw_uid}" in status
             with server.smtp("starttls") as smtp:
                 smtp.sendmail(LOGIN, ["bob@example.net"], MESSAGE)
-            new = server.site / "mail" / "new"
-            wait_until("delivered", lambda: bool(list(new.iterdir())))
+            wait_until("delivered", lambda: bool(server.mails()))
 
 
 def free_low_port() -> int:

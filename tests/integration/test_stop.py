@@ -33,12 +33,9 @@ def test_a_message_under_way_is_finished(make_server: Callable[..., Server]) -> 
         assert smtp.getreply()[0] == 250
         smtp.close()
         assert server.wait() == STOPPED
-        new = list((server.site / "mail" / "new").iterdir())
-        if not new:  # stored, and delivered by the next start
-            with server.running():
-                wait_until(
-                    "delivered", lambda: bool(list((server.site / "mail" / "new").iterdir()))
-                )
+    if not server.mails():  # stored, and delivered by the next start
+        with server.running():
+            wait_until("delivered", lambda: bool(server.mails()))
 
 
 def test_idle_clients_are_told(make_server: Callable[..., Server]) -> None:

@@ -173,6 +173,10 @@ format = "json"
         path = self.site / "log"
         return path.read_text(errors="replace") if path.exists() else ""
 
+    def mails(self) -> list[Path]:
+        """What was delivered so far into `mail/`, the Maildir of the site."""
+        return sorted((self.site / "mail" / "new").glob("*"))
+
     def log_lines(self, line: str) -> list[dict[str, object]]:
         """The log's JSON objects of one kind (`"message"`)."""
         objects = [json.loads(each) for each in self.log().splitlines() if each.startswith("{")]
