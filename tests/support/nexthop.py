@@ -14,11 +14,12 @@ output is `{"port": N}`, then one JSON object a line for each message; standard 
 at its end, or SIGTERM, ends it.
 
 A script maps what a session waits for to what is done about it: `"greeting"`, a verb
-(`"EHLO"`, `"MAIL"` ..., `"AUTH"`), `"content"` (while the message comes in), `"."`
-(after its end).  The value is a reply without its final line end (lines separated by
-CRLF), or CLOSE, or a list of such that is used up one by one, a None in it, and what
-follows the list, meaning the ordinary reply.  A reply that starts with CLOSE_AFTER
-is sent, and then the connection is closed.
+(`"EHLO"`, `"MAIL"` ..., `"AUTH"`), `"handshake"` (a reply is said in clear instead of
+one), `"content"` (while the message comes in), `"."` (after its end).  The value is a
+reply without its final line end (lines separated by CRLF), CLOSE, or SILENCE (for
+ever), or a list of such that is used up one by one; a None in it, and what follows the
+list, mean the ordinary reply.  A reply that starts with CLOSE_AFTER is sent, and then
+the connection is closed.
 """
 
 import argparse
@@ -38,6 +39,7 @@ import attrs
 
 CLOSE = "<close>"
 CLOSE_AFTER = "<close after>"
+SILENCE = "<silence>"
 DEFAULT_EXTENSIONS = ("PIPELINING", "SIZE 104857600", "8BITMIME", "ENHANCEDSTATUSCODES")
 
 Script = Mapping[str, str | Sequence[str | None]]
@@ -232,6 +234,10 @@ class _Conversation:
     # ---- bytes ------------------------------------------------------------------------
 
     def _start_tls(self) -> None:
+        if (nonsense := self._scripted("handshake")) is not None:
+            self._socket.recv(65536)
+            self._socket.sendall(nonsense.encode() + b"\r\n")
+            raise _Closed
         assert self._context is not None
         self._socket = self._context.wrap_socket(self._socket, server_side=True)
         self._session.tls_version = self._socket.version()
@@ -250,10 +256,16 @@ class _Conversation:
         line, _, self._buffer = self._buffer.partition(b"\r\n")
         return line.decode("utf-8", "backslashreplace")
 
-    def _reply(self, stage: str, ordinary: str) -> int:
-        text = self._hop.scripted(stage) or ordinary
-        if text == CLOSE:
+    def _scripted(self, stage: str) -> str | None:
+        action = self._hop.scripted(stage)
+        if action == CLOSE:
             raise _Closed
+        while action == SILENCE:
+            self._receive()
+        return action
+
+    def _reply(self, stage: str, ordinary: str) -> int:
+        text = self._scripted(stage) or ordinary
         closing = text.startswith(CLOSE_AFTER)
         text = text.removeprefix(CLOSE_AFTER)
         self._socket.sendall(text.encode() + b"\r\n")
@@ -338,9 +350,7 @@ class _Conversation:
         searched = 0
         while (end := received.find(b"\r\n.\r\n", searched)) < 0:
             searched = max(0, len(received) - 4)
-            interruption = self._hop.scripted("content")
-            if interruption == CLOSE:
-                raise _Closed
+            interruption = self._scripted("content")
             if interruption is not None:
                 self._socket.sendall(interruption.encode() + b"\r\n")
             self._buffer = b""
