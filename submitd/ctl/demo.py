@@ -92,6 +92,7 @@ class Demo:
         if not file.exists():
             self._write(text)
         elif self._ports_in(file) != [port for _, port in self.ports]:
+            click.echo(f"Other ports than last time: writing {file} anew.")
             file.write_text(text)
 
     def _write(self, text: str) -> None:
