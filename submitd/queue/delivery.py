@@ -17,6 +17,7 @@ from submitd.interfaces import IQueueStore, IRelayBackend, QueuedMessage, Report
 from submitd.mail.address import Mailbox
 from submitd.mail.envelope import Recipient
 from submitd.mail.status import Action, DeliveryStatus
+from submitd.queue import lines
 from submitd.queue.lookout import Lookout
 from submitd.queue.reports import report_failure
 from submitd.queue.schedule import DeliveryOptions, retry_at
@@ -211,8 +212,12 @@ class Delivery:
         self, outcome: Outcome, hop: str, attempt: _Attempt, recipients: Sequence[Recipient]
     ) -> None:
         self._slots.leave(hop)
-        whole = {one.mailbox: outcome.get(one.mailbox, SILENCE) for one in recipients}
-        self._log_outcome(whole, hop, attempt.message)
+        try:
+            whole = {one.mailbox: outcome.get(one.mailbox, SILENCE) for one in recipients}
+        except Exception:
+            log.failure("No outcome for {queue_id}", queue_id=attempt.message.id)
+            whole = {one.mailbox: FAULT for one in recipients}
+        lines.delivery(attempt.message, whole, hop, self._clock.seconds())
         attempt.outcome.update(whole)
         attempt.groups -= 1
         if attempt.groups == 0:
@@ -275,13 +280,7 @@ class Delivery:
         if not failed:
             self._record(attempt)
         elif sender is None:  # RFC 5321 §4.5.5: no report about a report
-            log.warn(
-                "{queue_id} to {recipients} has failed, and there is no sender to tell",
-                line="no-report",
-                queue_id=message.id,
-                login=message.login,
-                recipients=", ".join(map(str, failed)),
-            )
+            lines.no_report(message, failed)
             self._record(attempt)
         else:
             report = Deferred.fromCoroutine(
@@ -292,19 +291,13 @@ class Delivery:
 
     def _expire(self, attempt: _Attempt) -> None:
         """Turn delayed into failed (RFC 3463 §3.5, X.4.7: delivery time expired)."""
-        for mailbox, status in attempt.outcome.items():
-            if status.action is Action.DELAYED:
-                attempt.outcome[mailbox] = attrs.evolve(
-                    status, action=Action.FAILED, status="5.4.7"
-                )
-                log.info(
-                    "{queue_id} to {recipients} has expired after {attempt} attempts",
-                    line="expired",
-                    queue_id=attempt.message.id,
-                    login=attempt.message.login,
-                    recipients=str(mailbox),
-                    attempt=attempt.message.attempts + 1,
-                )
+        delayed = {
+            mailbox: attrs.evolve(status, action=Action.FAILED, status="5.4.7")
+            for mailbox, status in attempt.outcome.items()
+            if status.action is Action.DELAYED
+        }
+        attempt.outcome.update(delayed)
+        lines.expired(attempt.message, delayed)
 
     def _report_made(self, report: Report, attempt: _Attempt) -> None:
         attempt.report = report
@@ -328,14 +321,7 @@ class Delivery:
             self._lookout.look_at(attempt.retry_at_s)
         self._release(attempt)
         if report is not None:
-            log.info(
-                "{report_id} tells {recipients} that {queue_id} has failed",
-                line="report",
-                queue_id=attempt.message.id,
-                login=attempt.message.login,
-                report_id=report.id,
-                recipients=", ".join(str(one.mailbox) for one in report.envelope.recipients),
-            )
+            lines.report(attempt.message, report)
             self.submitted(report)
 
     def _not_recorded(self, failure: Failure, attempt: _Attempt) -> None:
@@ -372,28 +358,6 @@ class Delivery:
             if self._limit is not None and self._limit.active():
                 self._limit.cancel()
             stopped.callback(None)
-
-    # ---- what the log is told -----------------------------------------------------
-
-    def _log_outcome(self, outcome: Outcome, hop: str, message: QueuedMessage) -> None:
-        by_status: dict[DeliveryStatus, list[str]] = {}
-        for mailbox, status in outcome.items():
-            by_status.setdefault(status, []).append(str(mailbox))
-        for status, addresses in by_status.items():
-            log.info(
-                "{queue_id} to {recipients}: {action} by {next_hop}, {diagnostic}",
-                line="delivery",
-                queue_id=message.id,
-                login=message.login,
-                next_hop=status.next_hop or hop,
-                recipients=", ".join(addresses),
-                recipients_count=len(addresses),
-                action=status.action.value,
-                status=status.status,
-                diagnostic=status.diagnostic,
-                attempt=message.attempts + 1,
-                delay_s=round(self._clock.seconds() - message.arrived_s, 3),
-            )
 
     def _broken(self, failure: Failure) -> None:
         log.failure("Delivery has a fault of its own", failure)

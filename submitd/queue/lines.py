@@ -1,0 +1,84 @@
+"""The lines of the log that tell what became of a message; docs/backends.md lists them."""
+
+from collections.abc import Iterable, Mapping
+
+from twisted.logger import Logger
+
+from submitd.interfaces import QueuedMessage
+from submitd.mail.address import Mailbox
+from submitd.mail.status import DeliveryStatus
+
+log = Logger()
+
+
+def delivery(
+    message: QueuedMessage, outcome: Mapping[Mailbox, DeliveryStatus], hop: str, now_s: float
+) -> None:
+    """What one next hop answered: one line for all recipients with the same status.
+
+    :param hop: the key of the next hop, for those that give themselves no name.
+    :param now_s: POSIX time in seconds.
+    """
+    if len(outcome) == 1:
+        ((mailbox, status),) = outcome.items()
+        _delivery(message, status, [str(mailbox)], hop, now_s)
+        return
+    by_status: dict[DeliveryStatus, list[str]] = {}
+    for mailbox, status in outcome.items():
+        by_status.setdefault(status, []).append(str(mailbox))
+    for status, addresses in by_status.items():
+        _delivery(message, status, addresses, hop, now_s)
+
+
+def _delivery(
+    message: QueuedMessage, status: DeliveryStatus, addresses: list[str], hop: str, now_s: float
+) -> None:
+    log.info(
+        "{queue_id} to {recipients}: {action} by {next_hop}, {diagnostic}",
+        line="delivery",
+        queue_id=message.id,
+        login=message.login,
+        next_hop=status.next_hop or hop,
+        recipients=", ".join(addresses),
+        recipients_count=len(addresses),
+        action=status.action.value,
+        status=status.status,
+        diagnostic=status.diagnostic,
+        attempt=message.attempts + 1,
+        delay_s=round(now_s - message.arrived_s, 3),
+    )
+
+
+def expired(message: QueuedMessage, recipients: Iterable[Mailbox]) -> None:
+    """Recipients that were delayed for the last time."""
+    log.info(
+        "{queue_id} to {recipients}: expired after {attempt} attempts",
+        line="expired",
+        queue_id=message.id,
+        login=message.login,
+        recipients=", ".join(map(str, recipients)),
+        attempt=message.attempts + 1,
+    )
+
+
+def report(message: QueuedMessage, stored: QueuedMessage) -> None:
+    """The report about *message* that was *stored*."""
+    log.info(
+        "{queue_id} has failed, {report_id} tells {recipients}",
+        line="report",
+        queue_id=message.id,
+        login=message.login,
+        report_id=stored.id,
+        recipients=", ".join(str(one.mailbox) for one in stored.envelope.recipients),
+    )
+
+
+def no_report(message: QueuedMessage, recipients: Iterable[Mailbox]) -> None:
+    """Recipients that have failed without a sender who could be told."""
+    log.warn(
+        "{queue_id} to {recipients}: failed, and there is no sender to tell",
+        line="no-report",
+        queue_id=message.id,
+        login=message.login,
+        recipients=", ".join(map(str, recipients)),
+    )
