@@ -180,3 +180,18 @@ def test_factory_for_twistd(tmp_path: Path) -> None:
     handlers = [h for h in logging.getLogger().handlers if type(h).__module__ == "submitd.logs"]
     assert len(handlers) == 1
     logging.getLogger().removeHandler(handlers[0])
+
+
+@pytest.mark.parametrize(
+    ("fields", "text"),
+    [
+        ({"line": "session", "log_format": "session 1 from a"}, "session 1 from a"),
+        ({"line": "delivery", "log_format": "1 to b"}, "delivery 1 to b"),
+        ({"log_namespace": "submitd.service.X", "log_format": "serving"}, "serving"),
+        ({"log_namespace": "acme.relay", "log_format": "hello"}, "acme.relay: hello"),
+    ],
+)
+def test_who_speaks(tmp_path: Path, fields: dict[str, str], text: str) -> None:
+    """A line for people says its kind once, and names whoever speaks that isn't submitd."""
+    [line] = written(tmp_path, "human", event() | fields)
+    assert line.partition(" info ")[2] == text
