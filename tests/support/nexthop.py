@@ -265,7 +265,9 @@ class _Conversation:
         return action
 
     def _reply(self, stage: str, ordinary: str) -> int:
-        text = self._scripted(stage) or ordinary
+        return self._say(self._scripted(stage) or ordinary)
+
+    def _say(self, text: str) -> int:
         closing = text.startswith(CLOSE_AFTER)
         text = text.removeprefix(CLOSE_AFTER)
         self._socket.sendall(text.encode() + b"\r\n")
@@ -336,11 +338,11 @@ class _Conversation:
         if self._reply(verb, ordinary) != 354:
             return
         content = self._content()
-        code = self._reply(
-            ".", "250 2.0.0 Queued" if self._recipients else "554 5.5.1 No recipients"
-        )
-        if code == 250:
+        ordinary = "250 2.0.0 Queued" if self._recipients else "554 5.5.1 No recipients"
+        text = self._scripted(".") or ordinary
+        if text.startswith("250"):  # kept before the client knows
             self._hop.accept(Message(self._mail or "", self._recipients, content, self._session))
+        self._say(text)
         self._mail = None
 
     def _content(self) -> bytes:
