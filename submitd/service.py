@@ -133,7 +133,7 @@ class SubmissionServer(Service):
         signal.signal(signal.SIGHUP, self._reload)
         for listener, listening in self._sockets:
             port = self._reactor.adoptStreamPort(
-                listening.fileno(), listening.family, wrap(listener, self._reactor)
+                listening.fileno(), listening.family, wrap(listener)
             )
             listening.close()
             self._ports.append(port)

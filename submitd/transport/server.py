@@ -50,6 +50,7 @@ class Connections:
         self._drained: Deferred[None] | None = None
         self._sweep = LoopingCall(self._look_at_deadlines)
         self._sweep.clock = reactor
+        self.reactor = reactor
         self.seconds: Callable[[], float] = reactor.seconds
 
     def __len__(self) -> int:
@@ -316,7 +317,7 @@ class SubmissionProtocol(Protocol):
         try:
             verdict = ask()
         except Exception:
-            verdict = self._bug(Failure())  # type: ignore[no-untyped-call]
+            verdict = self._bug(Failure())
         self._take(verdict)
 
     def _login_received(self, event: events.LoginReceived) -> None:
@@ -365,8 +366,14 @@ class SubmissionProtocol(Protocol):
     def _starttls_accepted(self, _event: events.StartTlsAccepted) -> None:
         self.deadline_s = self._connections.seconds() + self._limits.handshake_s
         transport: Any = self.transport
+        transport.unregisterProducer()
         transport.write(self._session.data_to_send())
-        transport.startTLS(self.factory.tls)
+        # Not `transport.startTLS`: that brings the TLS layer which delays each write.
+        layer: Any = TLSMemoryBIOProtocol(self.factory.layers, self, False)
+        transport.protocol = layer
+        layer.makeConnection(transport)
+        self.transport = layer
+        layer.registerProducer(self, True)
 
     def _session_closed(self, event: events.SessionClosed) -> None:
         self._reason = event.reason
@@ -392,6 +399,7 @@ class SubmissionListener(Factory):
     :param name: for logs, `"implicit:465"`.
     :param implicit_tls: TLS from the first octet, or STARTTLS.
     :param submissions: makes what stands behind each session.
+    :ivar layers: makes the TLS layer of a connection.
     """
 
     noisy = False
@@ -411,9 +419,9 @@ class SubmissionListener(Factory):
         self.implicit_tls = implicit_tls
         self.settings = settings
         self.limits = limits
-        self.tls = tls
         self.connections = connections
         self.submissions = submissions
+        self.layers = _TlsLayers(tls, False, self, connections.reactor)
 
     def buildProtocol(self, addr: IAddress | None) -> Protocol:
         """A connection from *addr*."""
@@ -422,18 +430,16 @@ class SubmissionListener(Factory):
         return SubmissionProtocol(self, host.removeprefix("::ffff:"), getattr(addr, "port", 0))
 
 
-class _ImplicitTls(TLSMemoryBIOFactory):
+class _TlsLayers(TLSMemoryBIOFactory):
     # Its default protocol delays each write by a turn of the reactor, to join small
     # ones; ours are joined already.
     protocol = TLSMemoryBIOProtocol
     noisy = False
 
 
-def wrap(listener: SubmissionListener, reactor: Any) -> IProtocolFactory:
+def wrap(listener: SubmissionListener) -> IProtocolFactory:
     """The factory to listen with: *listener*, behind TLS where that is implicit."""
-    if not listener.implicit_tls:
-        return listener
-    return _ImplicitTls(listener.tls, False, listener, reactor)
+    return listener.layers if listener.implicit_tls else listener
 
 
 def _describe(reason: Failure) -> str:
