@@ -265,6 +265,8 @@ class SubmissionProtocol(Protocol):
 
     def _set_deadline(self) -> None:
         session = self._session
+        if session.state is State.HANDSHAKE:
+            return  # has its own, which no octet moves
         if session.is_paused or self._unstored:
             self.deadline_s = _NEVER  # it is we who are slow
         elif session.is_logged_in:
