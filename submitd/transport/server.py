@@ -209,6 +209,8 @@ class SubmissionProtocol(Protocol):
     def finish(self) -> None:
         """The server is stopping: end the session once its message is done."""
         self._finishing = True
+        if self._reason is not None:
+            return  # it has had its last reply
         if self._session.state is State.HANDSHAKE:
             self.abort("server stopped")
         elif self._is_idle():
