@@ -283,6 +283,8 @@ class SubmissionProtocol(Protocol):
         transport.unregisterProducer()
         # A peer that never takes the last reply, nor answers close_notify, is cut off.
         self.deadline_s = self._connections.seconds() + self._limits.close_s
+        if not self._reading:
+            self._start_reading()  # or its close_notify would not be seen
         transport.loseConnection()
 
     def _stop_reading(self) -> None:
