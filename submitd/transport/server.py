@@ -134,6 +134,7 @@ class SubmissionProtocol(Protocol):
         self._reading = True
         self._finishing = False
         self._reason: str | None = None
+        self._content_fault: Reply | None = None
         self._login_by_s = 0.0
 
     # ---- Twisted's side ----------------------------------------------------------
@@ -340,19 +341,31 @@ class SubmissionProtocol(Protocol):
         self._guarded(lambda: self._submission.rcpt(event.mailbox))
 
     def _data_requested(self, _event: events.DataRequested) -> None:
+        self._content_fault = None
         self._guarded(self._submission.data)
 
     def _end_of_data(self, event: events.EndOfData) -> None:
+        refused = event.refused or self._content_fault
         self._guarded(
-            lambda: self._submission.end_of_data(
-                event.bare_line_ends, event.eight_bit, event.refused
-            )
+            lambda: self._submission.end_of_data(event.bare_line_ends, event.eight_bit, refused)
         )
 
     # ---- for information ---------------------------------------------------------
 
+    def _inform(self, tell: Callable[[], None]) -> None:
+        try:
+            tell()
+        except Exception:
+            self._bug(Failure())
+
     def _content_received(self, event: events.ContentReceived) -> None:
-        pause = self._submission.content(event.data)
+        if self._content_fault is not None:
+            return
+        try:
+            pause = self._submission.content(event.data)
+        except Exception:
+            self._content_fault = self._bug(Failure())
+            return
         if pause is not None:
             self._stop_reading()
             self._unstored = True
@@ -364,10 +377,10 @@ class SubmissionProtocol(Protocol):
         self._go_on()
 
     def _hello_received(self, event: events.HelloReceived) -> None:
-        self._submission.hello(event.name, event.extended)
+        self._inform(lambda: self._submission.hello(event.name, event.extended))
 
     def _transaction_reset(self, _event: events.TransactionReset) -> None:
-        self._submission.reset()
+        self._inform(self._submission.reset)
 
     def _starttls_accepted(self, _event: events.StartTlsAccepted) -> None:
         self.deadline_s = self._connections.seconds() + self._limits.handshake_s
