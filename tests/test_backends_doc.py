@@ -38,7 +38,7 @@ class EmlHop:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.reactor = ThreadedClock()
-        factory: Any = run(EXAMPLE).EmlFactory()  # type: ignore[attr-defined]
+        factory: Any = run(EXAMPLE).EmlFactory()
         assert verifyObject(IRelayBackendFactory, factory)
         options = factory.options(folder=folder)
         self.backend = factory.build(options, Site("mail.example.org", self.reactor))
@@ -74,7 +74,7 @@ def test_example_is_short() -> None:
 
 def test_example_plugin() -> None:
     """The plugin of the example registers a factory by name without importing it."""
-    plugin = run(PLUGIN).eml  # type: ignore[attr-defined]
+    plugin = run(PLUGIN).eml
     assert IPlugin.providedBy(plugin)
     assert IRelayBackendFactory.providedBy(plugin)
     assert (plugin.name, plugin.target) == ("eml", "example_eml:EmlFactory")
