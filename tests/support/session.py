@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from submitd.mail.address import Mailbox
 from submitd.smtp import events, replies
 from submitd.smtp.replies import Reply, reply
-from submitd.smtp.server import NEED_DATA, PAUSED, ServerSession, Settings
+from submitd.smtp.server import NEED_DATA, PAUSED, ServerSession, Settings, Wait
 from tests.support.server import HOSTNAME, LOGIN, PASSWORD
 
 Split = Callable[[bytes], Iterator[bytes]]
@@ -121,9 +121,7 @@ class BareSession:
         return self
 
     def _run(self) -> None:
-        while (event := self.session.next_event()) is not NEED_DATA:
-            assert event is not PAUSED
-            assert not isinstance(event, type(NEED_DATA))
+        while not isinstance(event := self.session.next_event(), Wait):
             if isinstance(event, events.ContentReceived):
                 self._content += event.data
                 continue
@@ -132,6 +130,7 @@ class BareSession:
             if verdict is not None:
                 assert self.session.next_event() is PAUSED
                 self.session.send(verdict)
+        assert event is NEED_DATA
         self._output += self.session.data_to_send()
 
     def _verdict(self, event: events.Event) -> Reply | None:
