@@ -1,8 +1,8 @@
 """Listening sockets: bound here, or handed over by systemd (sd_listen_fds(3))."""
 
-import os
+import errno
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from submitd.transport.options import ListenerOptions
 
@@ -31,9 +31,11 @@ def listening_sockets(
         if address == "::":
             return [_any_address(port)]
         found = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        return [_bind(family, place) for family, *_, place in found]
+        return _bind_all((family, place) for family, *_, place in found)
     except socket.gaierror as error:
         raise CannotListen(f"{options.name}: {address}: {error.strerror}") from None
+    except UnicodeError:
+        raise CannotListen(f"{options.name}: {address}: not a host name") from None
     except OSError as error:
         where = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
         raise CannotListen(f"{options.name}: cannot listen on {where}: {error.strerror}") from None
@@ -49,7 +51,19 @@ def _any_address(port: int | None) -> socket.socket:
         return _bind(socket.AF_INET, ("0.0.0.0", port))
 
 
-_NO_IPV6 = (97, 99)  # EAFNOSUPPORT, EADDRNOTAVAIL
+_NO_IPV6 = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
+
+
+def _bind_all(places: Iterable[tuple[int, object]]) -> list[socket.socket]:
+    bound: list[socket.socket] = []
+    try:
+        for family, place in places:
+            bound.append(_bind(family, place))
+    except OSError:
+        for listening in bound:
+            listening.close()
+        raise
+    return bound
 
 
 def _bind(family: int, place: object) -> socket.socket:
@@ -71,17 +85,32 @@ def _bind(family: int, place: object) -> socket.socket:
 def _from_systemd(
     name: str, environment: Mapping[str, str], process_id: int
 ) -> list[socket.socket]:
-    count = 0
-    if environment.get("LISTEN_PID") == str(process_id):
-        count = int(environment.get("LISTEN_FDS", "0"))
-    names = environment.get("LISTEN_FDNAMES", "").split(":")
-    found = []
-    for number in range(count):
-        if number < len(names) and names[number] == name:
-            # A copy: the original stays open, as systemd means it to.
-            listening = socket.socket(fileno=os.dup(_FIRST_FD + number))
-            listening.setblocking(False)
-            found.append(listening)
+    count = environment.get("LISTEN_FDS", "")
+    if environment.get("LISTEN_PID") != str(process_id) or not count.isdecimal():
+        count = "0"
+    names = environment.get("LISTEN_FDNAMES", "").split(":")[: int(count)]
+    found = [
+        _handed_over(_FIRST_FD + number, name)
+        for number, given in enumerate(names)
+        if given == name
+    ]
     if not found:
         raise CannotListen(f"systemd handed over no socket with FileDescriptorName={name}")
     return found
+
+
+def _handed_over(descriptor: int, name: str) -> socket.socket:
+    """A copy of it: the original stays open, as systemd means it to."""
+    try:
+        original = socket.socket(fileno=descriptor)
+    except OSError as error:
+        raise CannotListen(f"FileDescriptorName={name}: {error.strerror}") from None
+    try:
+        listens = original.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+        if not listens or original.family not in (socket.AF_INET, socket.AF_INET6):
+            raise CannotListen(f"FileDescriptorName={name}: not a listening TCP socket")
+        listening = original.dup()
+    finally:
+        original.detach()
+    listening.setblocking(False)
+    return listening
