@@ -10,7 +10,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import attrs
-from OpenSSL import SSL, crypto
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from OpenSSL import SSL
 from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
 from twisted.logger import Logger
 from twisted.protocols.tls import TLSMemoryBIOProtocol
@@ -61,28 +66,42 @@ def _context(options: TlsOptions, certificate: Path, key: Path, now: datetime) -
     context.set_options(SSL.OP_NO_COMPRESSION | SSL.OP_CIPHER_SERVER_PREFERENCE | _NO_RENEGOTIATION)
     # Sessions are resumed by tickets, which need no memory here.
     context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
-    for path, what in (certificate, "certificate"), (key, "key"):
-        try:
-            with open(path, "rb"):
-                pass
-        except OSError as error:
-            raise CertificateError(f"{what} {path}: {error.strerror}") from None
+    data = _octets(certificate, "certificate")
     try:
-        context.use_certificate_chain_file(str(certificate))
-    except SSL.Error:
+        leaf, *chain = x509.load_pem_x509_certificates(data)
+        context.use_certificate(leaf)
+        for each in chain:
+            context.add_extra_chain_cert(each)
+        expires = leaf.not_valid_after_utc
+    except (ValueError, SSL.Error):
         raise CertificateError(f"certificate {certificate}: not a PEM certificate") from None
-    try:
-        context.use_privatekey_file(str(key))
-        context.check_privatekey()
-    except SSL.Error as error:
-        reasons = " ".join(str(part) for part in error.args)
-        problem = "does not belong to the certificate" if "mismatch" in reasons else "not usable"
-        raise CertificateError(f"key {key}: {problem} ({certificate})") from None
-    leaf = crypto.load_certificate(crypto.FILETYPE_PEM, certificate.read_bytes())
-    expires = leaf.to_cryptography().not_valid_after_utc
+    private = _private_key(key)
+    if private.public_key() != leaf.public_key():
+        raise CertificateError(f"key {key}: does not belong to the certificate ({certificate})")
+    context.use_privatekey(private)
     if expires <= now:
         raise CertificateError(f"certificate {certificate}: expired on {expires:%Y-%m-%d}")
     return context
+
+
+def _octets(path: Path, what: str) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise CertificateError(f"{what} {path}: {error.strerror}") from None
+
+
+def _private_key(path: Path) -> RSAPrivateKey | EllipticCurvePrivateKey:
+    try:
+        # Not by OpenSSL's own reader, which would ask for a passphrase at the terminal.
+        key = load_pem_private_key(_octets(path, "key"), password=None)
+    except TypeError:
+        raise CertificateError(f"key {path}: not usable: it has a passphrase") from None
+    except (ValueError, UnsupportedAlgorithm):
+        raise CertificateError(f"key {path}: not usable: not a PEM private key") from None
+    if not isinstance(key, RSAPrivateKey | EllipticCurvePrivateKey):
+        raise CertificateError(f"key {path}: not usable: neither RSA nor ECDSA")
+    return key
 
 
 @attrs.frozen(slots=True)
