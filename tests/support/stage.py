@@ -135,13 +135,13 @@ class Listener:
     :ivar implicit: whether TLS comes first.
     :ivar clock: `advance` it to let time pass.
     :ivar connections: what counts and watches the connections.
-    :param submissions: what stands behind the sessions.
+    :ivar submissions: makes what stands behind the sessions (`ISubmissionFactory`).
     """
 
     def __init__(
         self,
         tls: ServerTls,
-        submissions: ISubmissionFactory,
+        submissions: Any,
         *,
         implicit: bool,
         limits: LimitsOptions | None = None,
@@ -149,6 +149,7 @@ class Listener:
         clock: MemoryReactorClock | None = None,
     ) -> None:
         self.implicit = implicit
+        self.submissions = submissions
         self.clock = clock or MemoryReactorClock()
         self.limits = limits or LimitsOptions()
         self.connections = Connections(self.clock, self.limits)
