@@ -65,6 +65,7 @@ def put_in_order(db: sqlite3.Connection, bodies: Bodies) -> Found:
     (free,) = db.execute("PRAGMA freelist_count").fetchone()
     (page,) = db.execute("PRAGMA page_size").fetchone()
     if free * page > _SPARE_BYTES:
-        db.execute("PRAGMA incremental_vacuum").fetchall()
+        # A step of this statement frees one page; only executescript takes all steps.
+        db.executescript("PRAGMA incremental_vacuum")
     queued, held = rows.counts(db)
     return Found(queued, held, len(orphans), missing)
