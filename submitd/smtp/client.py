@@ -30,10 +30,11 @@ from submitd.smtp.client_events import (
     StartTls,
 )
 from submitd.smtp.client_replies import RawReply, ReplyReader, Stage, delivery_status
+from submitd.smtp.client_transaction import Transaction, Turn
 from submitd.smtp.errors import LocalProtocolError, RemoteProtocolError
 from submitd.smtp.stuffing import DotStuffer
 
-_Step = tuple[bytes, Stage, int]  # a command, what its reply is, and for which recipient
+_OF_A_TRANSACTION = frozenset((Stage.MAIL, Stage.RCPT, Stage.DATA, Stage.END_OF_DATA))
 
 
 class _State(enum.Enum):
@@ -73,25 +74,16 @@ class ClientSession:
         self._queued: list[tuple[Stage, int]] = []
         self._awaited: deque[tuple[Stage, int]] = deque([(Stage.GREETING, 0)])
         self._responses: list[bytes] = []  # what is left to say in AUTH
-        self._steps: deque[_Step] = deque()  # what is left to say of the envelope
+        self._transaction: Transaction | None = None
         self._must_reset = False
-        self._recipients: Sequence[Mailbox] = ()
-        self._accepted: list[Mailbox] = []
-        self._outcome: dict[Mailbox, DeliveryStatus] = {}
-        self._begun = False
-        self._mail_refused = False
         self._stuffer = DotStuffer()
-        self._on_reply: Mapping[Stage, Callable[[RawReply, int], None]] = {
+        self._on_reply: Mapping[Stage, Callable[[RawReply], None]] = {
             Stage.GREETING: self._greeted,
             Stage.EHLO: self._ehlo_answered,
             Stage.HELO: self._helo_answered,
             Stage.STARTTLS: self._starttls_answered,
             Stage.AUTH: self._auth_answered,
             Stage.RSET: self._rset_answered,
-            Stage.MAIL: self._mail_answered,
-            Stage.RCPT: self._rcpt_answered,
-            Stage.DATA: self._data_answered,
-            Stage.END_OF_DATA: self._end_of_data_answered,
             Stage.QUIT: self._quit_answered,
         }
 
@@ -206,39 +198,22 @@ class ClientSession:
         :param recipients: at least one.
         :param size: octets of the content.
         """
-        steps = self._envelope(reverse_path, recipients, size, body)
-        self._go(_State.READY, _State.ENVELOPE)
-        self._recipients, self._accepted, self._outcome = recipients, [], {}
-        self._begun = self._mail_refused = False
-        if body == "8BITMIME" and "8BITMIME" not in self.extensions:
-            # RFC 6152 §3: convert or return; status X.6.3 (RFC 3463 §3.7).
-            reason = "the message has 8-bit content, which the next hop does not take"
-            self._finish_rest(DeliveryStatus(Action.FAILED, "5.6.3", reason, self._next_hop))
-            return
-        self._must_reset = True
-        self._steps = steps
-        self._next_steps()
-
-    def _envelope(
-        self,
-        reverse_path: Mailbox | None,
-        recipients: Sequence[Mailbox],
-        size: int,
-        body: BodyType,
-    ) -> "deque[_Step]":
-        mail = f"MAIL FROM:<{reverse_path or ''}>"
-        if "SIZE" in self.extensions:
-            mail += f" SIZE={size}"
-        if body == "8BITMIME":
-            mail += " BODY=8BITMIME"
-        steps: deque[_Step] = deque()
-        if self._must_reset:  # the last transaction was not completed
-            steps.append((b"RSET", Stage.RSET, 0))
-        steps.append((_command(mail), Stage.MAIL, 0))
-        for number, mailbox in enumerate(recipients):
-            steps.append((_command(f"RCPT TO:<{mailbox}>"), Stage.RCPT, number))
-        steps.append((b"DATA", Stage.DATA, 0))
-        return steps
+        self._require(_State.READY)
+        self._transaction = Transaction(
+            reverse_path,
+            recipients,
+            size,
+            body,
+            extensions=self.extensions,
+            next_hop=self._next_hop,
+            reset=self._must_reset,
+        )
+        self._state = _State.ENVELOPE
+        if not self._transaction.steps:
+            self._finish()
+        else:
+            self._must_reset = True
+            self._next_steps(self._transaction)
 
     def content(self, data: bytes) -> None:
         """Send a piece of content: as stored, CRLF line ends, not dot-stuffed."""
@@ -257,18 +232,21 @@ class ClientSession:
         self._say(b"QUIT", Stage.QUIT)
 
     def _go(self, state: _State, new: _State) -> None:
+        self._require(state)
+        self._state = new
+
+    def _require(self, state: _State) -> None:
         if self._state is not state:
             raise LocalProtocolError(f"{self._state.name} is not {state.name}")
-        self._state = new
 
     def _say(self, line: bytes, stage: Stage, number: int = 0) -> None:
         self._out.append(line + b"\r\n")
         self._queued.append((stage, number))
 
-    def _next_steps(self) -> None:
+    def _next_steps(self, transaction: Transaction) -> None:
         """Say what is next of the envelope: all of it if the next hop takes that (RFC 2920)."""
-        while self._steps:
-            self._say(*self._steps.popleft())
+        while transaction.steps:
+            self._say(*transaction.steps.popleft())
             if "PIPELINING" not in self.extensions:
                 return
 
@@ -280,20 +258,23 @@ class ClientSession:
             self._end(delivery_status(raw, stage, self._next_hop))
         elif self._awaited:
             stage, number = self._awaited.popleft()
-            self._on_reply[stage](raw, number)
+            if stage in _OF_A_TRANSACTION:
+                self._of_transaction(raw, stage, number)
+            else:
+                self._on_reply[stage](raw)
         elif self._state is _State.CONTENT and raw[0] >= 400:
             # Refused in the middle of it: no end of data follows, so it can't be taken.
             self._end(delivery_status(raw, Stage.CONTENT, self._next_hop))
         else:
             raise RemoteProtocolError("a reply that no command asked for")
 
-    def _greeted(self, raw: RawReply, _number: int) -> None:
+    def _greeted(self, raw: RawReply) -> None:
         if raw[0] == 220:
             self._say(b"EHLO " + self._hostname.encode("ascii"), Stage.EHLO)
         else:
             self._end(delivery_status(raw, Stage.GREETING, self._next_hop))
 
-    def _ehlo_answered(self, raw: RawReply, _number: int) -> None:
+    def _ehlo_answered(self, raw: RawReply) -> None:
         code, lines = raw
         if code == 250:
             # RFC 5321 §4.1.1.1: the first line is the name, the others are keywords.
@@ -305,7 +286,7 @@ class ClientSession:
         else:
             self._end(delivery_status(raw, Stage.EHLO, self._next_hop))
 
-    def _helo_answered(self, raw: RawReply, _number: int) -> None:
+    def _helo_answered(self, raw: RawReply) -> None:
         if raw[0] == 250:
             self._ready()
         else:
@@ -315,7 +296,7 @@ class ClientSession:
         self._state = _State.READY
         self._events.append(Hello())
 
-    def _starttls_answered(self, raw: RawReply, _number: int) -> None:
+    def _starttls_answered(self, raw: RawReply) -> None:
         if raw[0] != 220:
             self._state = _State.READY
             status = delivery_status(raw, Stage.STARTTLS, self._next_hop)
@@ -328,7 +309,7 @@ class ClientSession:
         self._state = _State.HANDSHAKE
         self._events.append(StartTls())
 
-    def _auth_answered(self, raw: RawReply, _number: int) -> None:
+    def _auth_answered(self, raw: RawReply) -> None:
         if raw[0] == 334:
             # "*" cancels an exchange that asks for more than the mechanism has.
             self._say(self._responses.pop(0) if self._responses else b"*", Stage.AUTH)
@@ -341,90 +322,48 @@ class ClientSession:
             status = delivery_status(raw, Stage.AUTH, self._next_hop)
             self._events.append(Refused(Stage.AUTH, status))
 
-    def _rset_answered(self, raw: RawReply, _number: int) -> None:
-        if raw[0] != 250:
+    def _rset_answered(self, raw: RawReply) -> None:
+        assert self._transaction is not None
+        if raw[0] == 250:
+            self._next_steps(self._transaction)
+        else:
             self._end(delivery_status(raw, Stage.RSET, self._next_hop))
-        else:
-            self._next_steps()
 
-    def _mail_answered(self, raw: RawReply, _number: int) -> None:
-        self._begun = True
-        if raw[0] < 300:
-            self._next_steps()
-            return
-        self._mail_refused = True
-        status = delivery_status(raw, Stage.MAIL, self._next_hop)
-        self._outcome = dict.fromkeys(self._recipients, status)
-        if self._steps:  # not pipelined: nothing else is under way
-            self._finish()
-
-    def _rcpt_answered(self, raw: RawReply, number: int) -> None:
-        mailbox = self._recipients[number]
-        if raw[0] < 300:
-            self._accepted.append(mailbox)
-        elif mailbox not in self._outcome:
-            self._outcome[mailbox] = delivery_status(raw, Stage.RCPT, self._next_hop)
-        if self._steps and self._steps[0][1] is Stage.DATA and not self._accepted:
-            self._finish()
-        else:
-            self._next_steps()
-
-    def _data_answered(self, raw: RawReply, _number: int) -> None:
-        if raw[0] != 354:
-            if raw[0] < 400:
-                raise RemoteProtocolError(f"{raw[0]} in reply to DATA")
-            self._finish_rest(delivery_status(raw, Stage.DATA, self._next_hop))
-        elif self._accepted and not self._mail_refused:
+    def _of_transaction(self, raw: RawReply, stage: Stage, number: int) -> None:
+        assert self._transaction is not None
+        turn = self._transaction.answered(raw, stage, number)
+        if turn is Turn.GO_ON:
+            self._next_steps(self._transaction)
+        elif turn is Turn.CONTENT:
             self._state = _State.CONTENT
             self._stuffer = DotStuffer()
             self._events.append(ContentWanted())
-        elif self._accepted:
-            # MAIL was refused, RCPT and DATA were not: whatever we sent might be kept.
-            raise RemoteProtocolError("354 after MAIL was refused")
-        else:
-            # No recipient is left, yet DATA was taken: a lone dot ends it (RFC 2920 §3.1).
+        elif turn is Turn.LONE_DOT:  # RFC 2920 §3.1
             self._state = _State.END_OF_DATA
             self._say(b".", Stage.END_OF_DATA)
+        else:
+            if stage is Stage.END_OF_DATA:
+                self._must_reset = False
+            self._finish()
 
-    def _end_of_data_answered(self, raw: RawReply, _number: int) -> None:
-        if 300 <= raw[0] < 400:
-            raise RemoteProtocolError(f"{raw[0]} in reply to the end of data")
-        self._must_reset = False
-        self._finish_rest(delivery_status(raw, Stage.END_OF_DATA, self._next_hop))
-
-    def _quit_answered(self, _raw: RawReply, _number: int) -> None:
+    def _quit_answered(self, _raw: RawReply) -> None:
         self._end(None)
 
     # ---- ends -------------------------------------------------------------------------
 
-    def _finish_rest(self, status: DeliveryStatus) -> None:
-        """The transaction is over, with *status* for those without one."""
-        for mailbox in self._recipients:
-            self._outcome.setdefault(mailbox, status)
-        self._finish()
-
     def _finish(self) -> None:
-        self._steps.clear()
+        assert self._transaction is not None
         self._state = _State.READY
-        self._events.append(Finished(self._outcome, self._begun))
+        self._events.append(Finished(self._transaction.outcome, self._transaction.begun))
+        self._transaction = None
 
     def _end(self, status: DeliveryStatus | None) -> None:
-        if self._state in (_State.ENVELOPE, _State.CONTENT, _State.END_OF_DATA):
+        if self._transaction is not None:
             assert status is not None
-            self._finish_rest(status)
+            self._transaction.settle(status)
+            self._finish()
         self._state = _State.ENDED
         self._out.clear()
         self._queued.clear()
         self._awaited.clear()
         self._events.append(Ended(status))
-
-
-def _command(line: str) -> bytes:
-    """A command line for the wire.
-
-    :raises LocalProtocolError: when it isn't printable ASCII; an address from
-        elsewhere than the grammar shall not smuggle in a line of its own.
-    """
-    if not (line.isascii() and line.isprintable()):
-        raise LocalProtocolError(f"not printable ASCII: {line!r}")
-    return line.encode("ascii")
