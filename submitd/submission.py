@@ -89,7 +89,6 @@ class Submission:
         "_began_s",
         "_block",
         "_failed_logins",
-        "_failure",
         "_header_done",
         "_helo",
         "_login",
@@ -278,7 +277,10 @@ class Submission:
             return False
         self._message_id = result.message_id
         self._size = len(result.header)
-        writer.write(result.header)
+        pause = writer.write(result.header)
+        if isinstance(pause, Deferred):
+            # No need to wait for so little; should it fail, the commit tells.
+            pause.addErrback(lambda _: None)
         return True
 
     def _refuse(self, refusal: Reply) -> None:
