@@ -14,6 +14,7 @@ from submitd.mail.address import Mailbox
 from submitd.mail.envelope import BodyType
 from submitd.mail.status import Action, DeliveryStatus
 from submitd.smtp.client_events import Finished
+from submitd.smtp.errors import LocalProtocolError
 from submitd.transport.client import ClientConnection
 from submitd.transport.next_hop import Unreachable
 
@@ -202,7 +203,14 @@ class ConnectionPool:
     # ---- deliveries -------------------------------------------------------------------
 
     def _start(self, connection: ClientConnection, job: _Job) -> None:
-        delivery = connection.deliver(job.reverse_path, job.recipients, job.content, job.body)
+        try:
+            delivery = connection.deliver(job.reverse_path, job.recipients, job.content, job.body)
+        except LocalProtocolError:
+            _log.failure("message for {next_hop} cannot be sent", next_hop=self._next_hop)
+            status = DeliveryStatus(Action.DELAYED, "4.3.0", "internal fault", self._next_hop)
+            job.result.callback(dict.fromkeys(job.recipients, status))
+            self._free(connection)
+            return
         delivery.addCallback(self._finished, connection, job)
 
     def _finished(self, finished: Finished, connection: ClientConnection, job: _Job) -> None:

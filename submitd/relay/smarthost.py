@@ -91,7 +91,7 @@ class SmarthostOptions:
     )
     end_of_data_s: int = option(
         "Seconds to wait for the reply to a whole message. Shorter than the next hop needs "
-        "means messages sent twice (RFC 5321 §4.5.3.2.6 asks for 600).",
+        "means messages sent twice (RFC 5321 §4.5.3.2 asks for 600).",
         default=600,
         check=at_least(1),
     )
@@ -125,7 +125,7 @@ class SmarthostFactory:
                 handshake_s=options.handshake_s,
                 greeting_s=options.command_s,
                 command_s=options.command_s,
-                data_s=min(120, options.command_s),  # RFC 5321 §4.5.3.2.4
+                data_s=min(120, options.command_s),  # RFC 5321 §4.5.3.2
                 content_s=options.content_s,
                 end_of_data_s=options.end_of_data_s,
             ),

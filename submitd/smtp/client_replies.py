@@ -6,7 +6,7 @@ import re
 from submitd.mail.status import Action, DeliveryStatus
 from submitd.smtp.errors import RemoteProtocolError
 
-REPLY_LINE_OCTETS = 2048  # RFC 5321 §4.5.3.1.5 has 512; some servers write more
+REPLY_LINE_OCTETS = 2048  # RFC 5321 §4.5.3.1 has 512; some servers write more
 REPLY_OCTETS = 65_536  # of one reply, all its lines together: bounds what a peer can make us keep
 DIAGNOSTIC_CHARACTERS = 1000  # logged and stored with each recipient
 

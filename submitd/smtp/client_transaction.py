@@ -30,7 +30,7 @@ class Transaction:
     :param size: octets of the content.
     :param extensions: those that the next hop offers, by keyword.
     :param reset: whether an earlier transaction was left uncompleted.
-    :raises LocalProtocolError: when an address is none that can be sent.
+    :raises LocalProtocolError: when an address holds control characters.
 
     :ivar steps: what is left to say.
     :ivar outcome: the recipients that have a final word.
@@ -55,10 +55,12 @@ class Transaction:
         self._recipients = recipients
         self._accepted = 0
         self._mail_refused = False
-        if body == "8BITMIME" and "8BITMIME" not in extensions:
+        if body != "7BIT" and not (body == "8BITMIME" and "8BITMIME" in extensions):
             # RFC 6152 §3: convert or return; status X.6.3 (RFC 3463 §3.7).
-            reason = "the message has 8-bit content, which the next hop does not take"
-            self.settle(DeliveryStatus(Action.FAILED, "5.6.3", reason, next_hop))
+            self.settle(self._failed("5.6.3", f"the next hop does not take {body} content"))
+            return
+        if reverse_path is not None and not str(reverse_path).isascii():
+            self.settle(self._failed("5.6.7", "the sender's address is not ASCII"))
             return
         mail = f"MAIL FROM:<{reverse_path or ''}>"
         if "SIZE" in extensions:
@@ -69,8 +71,18 @@ class Transaction:
             self.steps.append((b"RSET", Stage.RSET, 0))
         self.steps.append((_command(mail), Stage.MAIL, 0))
         for number, mailbox in enumerate(recipients):
-            self.steps.append((_command(f"RCPT TO:<{mailbox}>"), Stage.RCPT, number))
-        self.steps.append((b"DATA", Stage.DATA, 0))
+            command = f"RCPT TO:<{mailbox}>"
+            if command.isascii():
+                self.steps.append((_command(command), Stage.RCPT, number))
+            else:
+                self.outcome[mailbox] = self._failed("5.6.7", "the address is not ASCII")
+        if len(self.outcome) == len(recipients):
+            self.steps.clear()
+        else:
+            self.steps.append((b"DATA", Stage.DATA, 0))
+
+    def _failed(self, status: str, reason: str) -> DeliveryStatus:
+        return DeliveryStatus(Action.FAILED, status, reason, self._next_hop)
 
     def settle(self, status: DeliveryStatus) -> None:
         """The transaction is over: *status* is for all recipients without a final word."""
@@ -93,7 +105,8 @@ class Transaction:
             self._mail_refused = True
             refusal = delivery_status(raw, stage, self._next_hop)
             if not self.steps:  # pipelined: the other replies are still to come
-                self.outcome = dict.fromkeys(self._recipients, refusal)
+                for mailbox in self._recipients:
+                    self.outcome.setdefault(mailbox, refusal)
                 return Turn.GO_ON
             self.settle(refusal)
             return Turn.DONE
@@ -132,9 +145,9 @@ class Transaction:
 def _command(line: str) -> bytes:
     """A command line for the wire.
 
-    :raises LocalProtocolError: when it isn't printable ASCII; an address from
-        elsewhere than the grammar shall not smuggle in a line of its own.
+    :raises LocalProtocolError: when it isn't printable; an address from elsewhere
+        than the grammar shall not smuggle in a line of its own.
     """
-    if not (line.isascii() and line.isprintable()):
-        raise LocalProtocolError(f"not printable ASCII: {line!r}")
+    if not line.isprintable():
+        raise LocalProtocolError(f"not printable: {line!r}")
     return line.encode("ascii")

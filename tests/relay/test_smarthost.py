@@ -10,6 +10,7 @@ from zope.interface.verify import verifyObject
 
 from submitd.interfaces import IRelayBackendFactory, Site
 from submitd.mail.address import Mailbox
+from submitd.mail.envelope import Envelope, Recipient
 from submitd.mail.status import Action, DeliveryStatus
 from submitd.relay.smarthost import Smarthost, SmarthostFactory, SmarthostOptions
 from submitd.testing import envelope, queued
@@ -260,6 +261,18 @@ def test_what_replies_mean(
         assert outcome.next_hop == "localhost"
         assert relay.status(backend).action is Action.RELAYED
         assert len(hop.messages) == 1
+
+
+def test_an_address_that_is_a_bug_of_ours(relay: Relay) -> None:
+    """A message that can't be sent for a fault of ours is delayed, and holds up no other."""
+    with NextHop() as hop:
+        backend = relay.build(hop.port)
+        evil = Envelope(None, (Recipient(Mailbox("x>\r\nRCPT TO:<y", "example.net")),))
+        message = queued(HEADER, evil)
+        (status,) = relay.loop.wait(backend.deliver(message, evil.recipients)).values()
+        assert (status.action, status.status) == (Action.DELAYED, "4.3.0")
+        assert relay.status(backend).action is Action.RELAYED
+        assert all("TO:<y" not in command for command in hop.sessions[0].commands)
 
 
 def test_more_recipients_than_a_transaction_takes(relay: Relay) -> None:

@@ -316,6 +316,25 @@ def test_eight_bit_content_without_8bitmime(slow: Talk) -> None:
     assert slow.begin() != b""
 
 
+def test_addresses_beyond_ascii(talk: Talk) -> None:
+    """An address that can't be written in ASCII fails alone; such a sender fails for all."""
+    odd = Mailbox("b\u00fccher", "example.org")
+    assert b"RCPT TO:<bob@bob.example>\r\nDATA" in talk.begin(odd, BOB)
+    talk.hear(b"250 ok\r\n250 ok\r\n354 go\r\n")
+    talk.take()
+    talk.send(b"")
+    talk.hear(b"250 ok\r\n")
+    assert words(talk.finished()) == {
+        odd.local_part: ("failed", "5.6.7"),
+        "bob": ("relayed", "2.0.0"),
+    }
+    assert talk.begin(odd) == b""
+    assert words(talk.finished()) == {odd.local_part: ("failed", "5.6.7")}
+    talk.session.begin(odd, [BOB], 1, "7BIT")
+    assert words(talk.finished()) == {"bob": ("failed", "5.6.7")}
+    assert talk.session.data_to_send() == b""
+
+
 def test_some_recipients_refused(talk: Talk) -> None:
     """Each recipient has the outcome that the next hop gave it; the others get the message."""
     talk.begin(BOB, CAT, DAN)
