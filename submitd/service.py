@@ -119,14 +119,18 @@ class SubmissionServer(Service):
                 for listening in listening_sockets(options, os.environ, os.getpid()):
                     self._sockets.append((listener, listening))
         except CannotListen as error:
+            self._close_sockets()
             raise SystemExit(f"submitd: {error}") from None
 
     def startService(self) -> None:
         """Open the store, then let clients in and deliver."""
         super().startService()  # type: ignore[no-untyped-call]
-        self._serving = self._store.start().addCallbacks(self._serve, self._cannot_serve)
+        self._serving = self._store.start().addCallback(self._serve)
+        self._serving.addErrback(self._cannot_serve)
 
     def _serve(self, _result: object) -> None:
+        if not self.running:
+            return  # stopped while the store was being opened
         self._delivery.start()
         self._connections.start()
         self._certificates.start(CERTIFICATES_S, now=False)
@@ -153,11 +157,19 @@ class SubmissionServer(Service):
             self._log.critical(
                 "the queue is in use by another process: {error}", error=failure.value
             )
+        elif isinstance(failure.value, OSError):
+            self._log.critical("the server can't start: {error}", error=failure.value)
         else:
-            self._log.critical("the queue can't be opened: {error}", error=failure.value)
+            self._log.failure("the server can't start", failure)
         # twistd has no way to be told an exit status once the reactor runs.
         self._reactor.addSystemEventTrigger("after", "shutdown", _exit_with_failure)
-        self._reactor.stop()
+        if self.running:
+            self._reactor.stop()
+
+    def _close_sockets(self) -> None:
+        for _, listening in self._sockets:
+            listening.close()
+        self._sockets.clear()
 
     def _reload(self, _signal: int, _frame: FrameType | None) -> None:
         self._reactor.callFromThread(self._tls.reload)
@@ -170,10 +182,11 @@ class SubmissionServer(Service):
     async def _stop(self) -> None:
         for port in self._ports:
             await maybeDeferred(port.stopListening)
-        for _, listening in self._sockets:
-            listening.close()
+        self._close_sockets()
         if self._certificates.running:
             self._certificates.stop()
+        if self._serving is not None:
+            await self._serving
         if self._failed:
             return
         await self._connections.drain()
