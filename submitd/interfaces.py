@@ -21,6 +21,7 @@ from zope.interface import Attribute, Interface
 from submitd.mail.address import Mailbox
 from submitd.mail.envelope import Envelope, Recipient
 from submitd.mail.status import DeliveryStatus
+from submitd.smtp.events import MailReceived, RcptReceived
 from submitd.smtp.replies import Reply
 
 T = TypeVar("T")
@@ -331,14 +332,14 @@ class ISubmission(Interface):
     ) -> Eventual[Reply]:
         """AUTH gave these credentials; *authorization* is `""` or whom to act for (RFC 4616)."""
 
-    def mail(reverse_path: Mailbox | None, body: str, size: int | None) -> Eventual[Reply]:
-        """MAIL, with its BODY and SIZE parameters."""
+    def mail(mail: MailReceived) -> Eventual[Reply]:
+        """MAIL, with its parameters."""
 
-    def rcpt(mailbox: Mailbox) -> Eventual[Reply]:
-        """RCPT."""
+    def rcpt(rcpt: RcptReceived) -> Eventual[Reply]:
+        """RCPT, with its parameters."""
 
     def data() -> Eventual[Reply]:
-        """DATA; a positive verdict lets the message come."""
+        """DATA, or the first BDAT; a positive verdict lets the message come."""
 
     def content(data: bytes) -> Eventual[None]:
         """A piece of the message: undotted, CRLF line ends; a Deferred asks to pause."""

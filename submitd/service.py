@@ -84,6 +84,8 @@ class SubmissionServer(Service):
                 completion=configuration.completion,
                 from_mismatch=configuration.senders.from_mismatch,
                 header_size_bytes=limits.header_size_bytes,
+                future_release_s=limits.future_release_s,
+                highest_priority=limits.highest_priority,
             )
         )
         self._settings = Settings(
@@ -92,6 +94,8 @@ class SubmissionServer(Service):
             recipients_per_message=limits.recipients_per_message,
             failed_logins_per_connection=limits.failed_logins_per_connection,
             errors_per_connection=limits.errors_per_connection,
+            messages_per_connection=limits.messages_per_connection,
+            future_release_s=limits.future_release_s,
             bare_line_ends=configuration.completion.bare_line_ends,
         )
         self._tls = ServerTls(configuration.tls)

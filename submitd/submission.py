@@ -28,13 +28,15 @@ from submitd.interfaces import (
     TlsInfo,
 )
 from submitd.mail.address import Mailbox
-from submitd.mail.envelope import BodyType, Envelope, Recipient
+from submitd.mail.envelope import BodyType, DeliverBy, Envelope, Recipient
 from submitd.mail.login import login_key
 from submitd.message.completion import CompletionOptions, Facts, FromMismatch, Refused, complete
 from submitd.message.headers import find_end
 from submitd.smtp import replies
+from submitd.smtp.events import MailReceived, RcptReceived
 from submitd.smtp.replies import Reply, reply
 
+_NO_ENVELOPE = Envelope(None, ())
 HEADER_TOO_BIG = reply(552, "5.3.4", "Header block too big")
 
 
@@ -52,6 +54,8 @@ class Means:
     :ivar completion: `[completion]`.
     :ivar from_mismatch: what to do with a From the login may not use.
     :ivar header_size_bytes: largest header block.
+    :ivar future_release_s: how long a message may be held (RFC 4865).
+    :ivar highest_priority: the most a client may ask for (RFC 6710).
     """
 
     site: Site
@@ -64,6 +68,8 @@ class Means:
     completion: CompletionOptions
     from_mismatch: FromMismatch
     header_size_bytes: int
+    future_release_s: int
+    highest_priority: int
 
 
 @implementer(ISubmissionFactory)
@@ -88,6 +94,7 @@ class Submission:
     __slots__ = (
         "_began_s",
         "_block",
+        "_envelope",
         "_failed_logins",
         "_header_done",
         "_helo",
@@ -99,7 +106,6 @@ class Submission:
         "_peer",
         "_recipients",
         "_refused",
-        "_reverse_path",
         "_size",
         "_tls",
         "_writer",
@@ -117,7 +123,7 @@ class Submission:
         self._mechanism: str | None = None
         self._messages = 0
         self._failed_logins = 0
-        self._reverse_path: Mailbox | None = None
+        self._envelope = _NO_ENVELOPE
         self._recipients: dict[Mailbox, Recipient] = {}
         self._writer: IMessageWriter | None = None
         self._forget_message()
@@ -181,10 +187,11 @@ class Submission:
 
     # ---- the envelope ------------------------------------------------------------
 
-    def mail(self, reverse_path: Mailbox | None, body: str, size: int | None) -> Eventual[Reply]:
+    def mail(self, mail: MailReceived) -> Eventual[Reply]:
         """See `ISubmission`."""
         # The null reverse-path is for anyone: read receipts have it (RFC 8098 §3), and
         # From is checked all the same.
+        reverse_path = mail.reverse_path
         if reverse_path is not None and not self._may_send_as(reverse_path):
             self._log.warn(
                 "session {session}: {login} may not send as {reverse_path}",
@@ -194,15 +201,36 @@ class Submission:
                 reverse_path=str(reverse_path),
             )
             return replies.SENDER_NOT_YOURS
-        self._reverse_path = reverse_path
-        return replies.SENDER_OK
+        means = self._means
+        now_s: float = means.site.reactor.seconds()
+        hold_until_s = mail.hold_until_s
+        if mail.hold_for_s is not None:
+            hold_until_s = now_s + mail.hold_for_s
+        if hold_until_s is not None and hold_until_s > now_s + means.future_release_s:
+            return replies.HELD_TOO_LONG
+        by = mail.deliver_by
+        self._envelope = Envelope(
+            reverse_path,
+            (),
+            body=mail.body,
+            utf8=mail.utf8,
+            ret=mail.ret,
+            envelope_id=mail.envelope_id,
+            require_tls=mail.require_tls,
+            hold_until_s=hold_until_s,
+            deliver_by=None if by is None else DeliverBy(now_s + by.seconds, by.mode, by.trace),
+            priority=min(mail.priority, means.highest_priority),
+        )
+        # RFC 6710 §6: the client is told when its priority was not taken.
+        lowered = mail.priority > means.highest_priority
+        return replies.SENDER_OK_PRIORITY_LOWERED if lowered else replies.SENDER_OK
 
     def _may_send_as(self, mailbox: Mailbox) -> bool:
         return self._login is not None and self._means.senders.may_send_as(self._login, mailbox)
 
-    def rcpt(self, mailbox: Mailbox) -> Eventual[Reply]:
+    def rcpt(self, rcpt: RcptReceived) -> Eventual[Reply]:
         """See `ISubmission`."""
-        self._recipients[mailbox] = Recipient(mailbox)
+        self._recipients[rcpt.mailbox] = Recipient(rcpt.mailbox, rcpt.notify, rcpt.original)
         return replies.RECIPIENT_OK
 
     def data(self) -> Eventual[Reply]:
@@ -213,7 +241,7 @@ class Submission:
 
     def reset(self) -> None:
         """See `ISubmission`."""
-        self._reverse_path = None
+        self._envelope = _NO_ENVELOPE
         self._recipients = {}
         self._abort()
         self._forget_message()
@@ -302,7 +330,11 @@ class Submission:
         if refused is not None or writer is None:
             return self._refused_message(refused or replies.LOCAL_ERROR)
         body: BodyType = "8BITMIME" if eight_bit else "7BIT"
-        envelope = Envelope(self._reverse_path, tuple(self._recipients.values()), body)
+        if self._envelope.body == "BINARYMIME":
+            body = "BINARYMIME"
+        envelope = attrs.evolve(
+            self._envelope, recipients=tuple(self._recipients.values()), body=body
+        )
         self._writer = None
         size = self._size
         self._recipients = {}
@@ -318,7 +350,7 @@ class Submission:
             line="refused",
             session=self._peer.session_id,
             login=self._login,
-            reverse_path=_path(self._reverse_path),
+            reverse_path=_path(self._envelope.reverse_path),
             recipients=len(self._recipients),
             reply=str(refused),
         )

@@ -26,6 +26,7 @@ from submitd.message.completion import CompletionOptions
 from submitd.policy.senders import SenderRules, SendersOptions
 from submitd.queue.memory import MemoryStore, MemoryWriter
 from submitd.smtp import replies
+from submitd.smtp.events import MailReceived, RcptReceived
 from submitd.smtp.replies import Reply
 from submitd.submission import Means, SubmissionFactory
 from submitd.testing import StaticUsers, now
@@ -76,9 +77,9 @@ class Scene:
         refused: Reply | None = None,
     ) -> Reply:
         """A whole transaction; the last verdict."""
-        assert now(self.submission.mail(sender, "7BIT", None)) is replies.SENDER_OK
+        assert now(self.submission.mail(MailReceived(sender))) is replies.SENDER_OK
         for recipient in recipients:
-            assert now(self.submission.rcpt(recipient)) is replies.RECIPIENT_OK
+            assert now(self.submission.rcpt(RcptReceived(recipient))) is replies.RECIPIENT_OK
         assert now(self.submission.data()) is replies.START_MAIL_INPUT
         for piece in pieces:
             now(self.submission.content(piece))
@@ -123,6 +124,8 @@ def make() -> Iterator[Callable[..., Scene]]:
                 "completion": CompletionOptions(),
                 "from_mismatch": "reject",
                 "header_size_bytes": 16_384,
+                "future_release_s": 86_400,
+                "highest_priority": 4,
                 **changes,
             }
             means = Means(**parts)
@@ -204,7 +207,7 @@ def test_acting_for_another(scene: Scene, authorization: str, good: bool) -> Non
     if not good:
         [event] = scene.lines("login")
         assert event["reason"] == "not authorised to act for another"
-        assert not scene.submission.mail(ALICE, "7BIT", None).is_positive
+        assert not scene.submission.mail(MailReceived(ALICE)).is_positive
 
 
 def test_refusals_come_later_and_later(scene: Scene) -> None:
@@ -236,7 +239,7 @@ def test_a_login_that_is_checked_elsewhere(make: Callable[..., Scene]) -> None:
     assert not verdict.called
     answer.callback(AuthResult("alice@example.org"))
     assert now(verdict) is replies.LOGGED_IN
-    assert scene.submission.mail(ALICE, "7BIT", None) is replies.SENDER_OK
+    assert scene.submission.mail(MailReceived(ALICE)) is replies.SENDER_OK
 
 
 # ---- the envelope -----------------------------------------------------------------
@@ -245,7 +248,7 @@ def test_a_login_that_is_checked_elsewhere(make: Callable[..., Scene]) -> None:
 def test_a_reverse_path_of_somebody_else(scene: Scene) -> None:
     """A reverse-path the login may not use is 553 5.7.1, and is logged with the login."""
     scene.log_in()
-    verdict = scene.submission.mail(MALLORY, "7BIT", None)
+    verdict = scene.submission.mail(MailReceived(MALLORY))
     assert (verdict.code, verdict.status) == (553, "5.7.1")
     [event] = scene.lines("refused")
     assert (event["login"], event["reverse_path"]) == ("alice@example.org", "mallory@example.org")
@@ -253,7 +256,7 @@ def test_a_reverse_path_of_somebody_else(scene: Scene) -> None:
 
 def test_nobody_may_send_without_a_login(scene: Scene) -> None:
     """Without a login no reverse-path is one's own."""
-    assert scene.submission.mail(ALICE, "7BIT", None) is replies.SENDER_NOT_YOURS
+    assert scene.submission.mail(MailReceived(ALICE)) is replies.SENDER_NOT_YOURS
 
 
 def test_the_null_reverse_path(scene: Scene) -> None:
@@ -282,8 +285,8 @@ def test_the_envelope_is_forgotten(scene: Scene, between: str) -> None:
     elif between == "nothing":
         assert scene.send(HEADER, recipients=(CAROL,)).code == 250
     else:
-        submission.mail(ALICE, "7BIT", None)
-        submission.rcpt(CAROL)
+        submission.mail(MailReceived(ALICE))
+        submission.rcpt(RcptReceived(CAROL))
         submission.data()
         submission.content(b"From: ")
         if between == "reset":
@@ -485,8 +488,8 @@ def test_the_verdict_waits_for_the_commit(make: Callable[..., Scene]) -> None:
 
     scene = make(Store).log_in()
     submission = scene.submission
-    submission.mail(ALICE, "7BIT", None)
-    submission.rcpt(BOB)
+    submission.mail(MailReceived(ALICE))
+    submission.rcpt(RcptReceived(BOB))
     submission.data()
     submission.content(HEADER + b"\r\n" + BODY)
     verdict = submission.end_of_data(0, False, None)
@@ -511,8 +514,8 @@ def test_a_client_that_goes_within_a_message_leaves_nothing(make: Callable[..., 
             return Writer(self, "M1")
 
     scene = make(Store).log_in()
-    scene.submission.mail(ALICE, "7BIT", None)
-    scene.submission.rcpt(BOB)
+    scene.submission.mail(MailReceived(ALICE))
+    scene.submission.rcpt(RcptReceived(BOB))
     scene.submission.data()
     scene.submission.content(HEADER + b"\r\n" + BODY)
     scene.submission.closed("connection lost")
@@ -576,8 +579,8 @@ def test_one_line_for_a_session(scene: Scene) -> None:
 def test_bare_line_ends_are_logged_with_the_login(scene: Scene) -> None:
     """How many bare line ends were put right is in the message's line, beside the login."""
     submission = scene.log_in().submission
-    submission.mail(ALICE, "7BIT", None)
-    submission.rcpt(BOB)
+    submission.mail(MailReceived(ALICE))
+    submission.rcpt(RcptReceived(BOB))
     submission.data()
     submission.content(HEADER + b"\r\n")
     now(submission.end_of_data(3, False, None))

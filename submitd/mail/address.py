@@ -7,17 +7,22 @@ import attrs
 LOCAL_PART_OCTETS = 64  # RFC 5321 §4.5.3.1.1
 DOMAIN_OCTETS = 255  # RFC 5321 §4.5.3.1.2
 
-_ATEXT = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]"
+# RFC 6531 §3.3 adds all of UTF-8 beyond ASCII; the controls of U+0080 to U+009F are left out.
+_UTF8 = "\u00a0-\ud7ff\ue000-\U0010ffff"
+_ATEXT = rf"[A-Za-z0-9!#$%&'*+/=?^_`{{|}}~{_UTF8}-]"
 # RFC 5321 §4.1.2: sub-domain = Let-dig [Ldh-str]; a label has at most 63 octets
 # (RFC 1035 §2.3.4).  "_" is no letter of a host name, yet hosts with it exist and
 # other servers take them; it is harmless here.
-_LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+_LDH = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+# A U-label (RFC 5890 §2.3.2.1): what IDNA allows of it is for whoever looks it up to say.
+_LABEL = rf"[A-Za-z0-9_{_UTF8}](?:[A-Za-z0-9_{_UTF8}-]{{0,61}}[A-Za-z0-9_{_UTF8}])?"
 # RFC 5321 §4.1.3.  IPv6 is checked by ipaddress where it is used, the form here.
 _LITERAL = r"\[[!-Z^-~]+\]"
 _DOT_STRING = rf"{_ATEXT}+(?:\.{_ATEXT}+)*"
-_QUOTED = r'"(?:[ !#-\[\]-~]|\\[ -~])*"'  # qtextSMTP, quoted-pairSMTP
+_QUOTED = rf'"(?:[ !#-\[\]-~{_UTF8}]|\\[ -~])*"'  # qtextSMTP, quoted-pairSMTP
 
-DOMAIN = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
+DOMAIN = re.compile(rf"{_LDH}(?:\.{_LDH})*")
+"""A domain name in ASCII."""
 DOT_STRING = re.compile(_DOT_STRING)
 _MAILBOX = re.compile(
     rf"(?:(?P<dot>{_DOT_STRING})|(?P<quoted>{_QUOTED}))"
@@ -44,15 +49,18 @@ class Mailbox:
     def parse(cls, text: str) -> "Mailbox":
         """Read one mailbox in the grammar of RFC 5321 §4.1.2, and nothing around it.
 
+        With characters beyond ASCII the grammar is that of RFC 6531 §3.3; where these
+        are not allowed the caller looks at `is_ascii`.
+
         :raises ValueError: when *text* is not a mailbox, or is longer than §4.5.3.1 allows.
         """
         match = _MAILBOX.fullmatch(text)
         if match is None:
             raise ValueError(f"{text!r} is not a mailbox")
         dot, quoted, domain = match.groups()
-        if len(dot or quoted) > LOCAL_PART_OCTETS:
+        if len((dot or quoted).encode("utf-8", "replace")) > LOCAL_PART_OCTETS:
             raise ValueError(f"the local part is longer than {LOCAL_PART_OCTETS} octets")
-        if len(domain) > DOMAIN_OCTETS:
+        if len(domain.encode("utf-8", "replace")) > DOMAIN_OCTETS:
             raise ValueError(f"the domain is longer than {DOMAIN_OCTETS} octets")
         return cls(dot if dot is not None else _QUOTED_PAIR.sub(r"\1", quoted[1:-1]), domain)
 
@@ -64,6 +72,11 @@ class Mailbox:
         host is ours, and nobody shall get past a rule by writing ALICE.
         """
         return str(self).lower()
+
+    @property
+    def is_ascii(self) -> bool:
+        """Whether it can be written without SMTPUTF8 (RFC 6531)."""
+        return self.local_part.isascii() and self.domain.isascii()
 
     @property
     def is_fully_qualified(self) -> bool:

@@ -50,9 +50,10 @@ COMMANDS: Mapping[bytes, Command] = {
         Command(Verb.HELO, "_helo", Argument.REQUIRED, replies.BAD_HELO_NAME),
         Command(Verb.STARTTLS, "_starttls", Argument.NONE),
         Command(Verb.AUTH, "_auth", Argument.REQUIRED, octets=AUTH_OCTETS),
-        Command(Verb.MAIL, "_mail", Argument.REQUIRED, replies.BAD_MAIL_SYNTAX),
+        Command(Verb.MAIL, "_mail_from", Argument.REQUIRED, replies.BAD_MAIL_SYNTAX),
         Command(Verb.RCPT, "_rcpt", Argument.REQUIRED, replies.BAD_RCPT_SYNTAX),
         Command(Verb.DATA, "_data", Argument.NONE),
+        Command(Verb.BDAT, "_bdat", Argument.REQUIRED, replies.BAD_BDAT_SYNTAX),
         Command(Verb.RSET, "_rset", Argument.NONE),
         # RFC 5321 §4.1.1.9: a parameter of NOOP should be ignored.
         Command(Verb.NOOP, "_noop", Argument.OPTIONAL),

@@ -4,10 +4,12 @@ The events of the first group need a verdict: the session reads nothing more unt
 `ServerSession.send` has been given the reply.  The others only inform.
 """
 
+from typing import Literal
+
 import attrs
 
 from submitd.mail.address import Mailbox
-from submitd.mail.envelope import BodyType
+from submitd.mail.envelope import BodyType, Notify
 from submitd.smtp.replies import Reply
 
 # ---- a verdict is wanted ----------------------------------------------------------
@@ -31,28 +33,65 @@ class LoginReceived:
 
 @attrs.frozen(slots=True)
 class MailReceived:
-    """MAIL (RFC 5321 §4.1.1.2).
+    """MAIL (RFC 5321 §4.1.1.2) and its parameters.
 
     :ivar reverse_path: None for `<>`.
-    :ivar body: the BODY parameter, `"7BIT"` without one (RFC 6152).
-    :ivar size: the SIZE parameter in octets (RFC 1870), or None.
+    :ivar size: SIZE in octets (RFC 1870), or None.
+    :ivar body: BODY, `"7BIT"` without one (RFC 6152, RFC 3030).
+    :ivar utf8: SMTPUTF8 (RFC 6531).
+    :ivar ret: RET (RFC 3461 §4.3), or None.
+    :ivar envelope_id: ENVID, still in xtext (RFC 3461 §4.4), or None.
+    :ivar require_tls: REQUIRETLS (RFC 8689).
+    :ivar hold_for_s: HOLDFOR in seconds (RFC 4865), or None.
+    :ivar hold_until_s: HOLDUNTIL as POSIX time, or None.
+    :ivar deliver_by: BY (RFC 2852), or None.
+    :ivar priority: MT-PRIORITY (RFC 6710), 0 without one.
     """
 
     reverse_path: Mailbox | None
-    body: BodyType
-    size: int | None
+    size: int | None = None
+    body: BodyType = "7BIT"
+    utf8: bool = False
+    ret: Literal["FULL", "HDRS"] | None = None
+    envelope_id: str | None = None
+    require_tls: bool = False
+    hold_for_s: int | None = None
+    hold_until_s: float | None = None
+    deliver_by: "DeliverByRequest | None" = None
+    priority: int = 0
+
+
+@attrs.frozen(slots=True)
+class DeliverByRequest:
+    """The BY parameter (RFC 2852 §4).
+
+    :ivar seconds: from the MAIL command on; negative when the time has passed (mode N).
+    :ivar mode: `"R"` to have it returned, `"N"` to be told.
+    :ivar trace: `T`: a report of each relay.
+    """
+
+    seconds: int
+    mode: Literal["R", "N"]
+    trace: bool
 
 
 @attrs.frozen(slots=True)
 class RcptReceived:
-    """RCPT (RFC 5321 §4.1.1.3); source routes are dropped, `<postmaster>` has our own domain."""
+    """RCPT (RFC 5321 §4.1.1.3) and its parameters.
+
+    :ivar mailbox: without its source route; `<postmaster>` has our own domain.
+    :ivar notify: NOTIFY (RFC 3461 §4.1), or None.
+    :ivar original: ORCPT as it came (RFC 3461 §4.2), or None.
+    """
 
     mailbox: Mailbox
+    notify: frozenset[Notify] | None = None
+    original: str | None = None
 
 
 @attrs.frozen(slots=True)
 class DataRequested:
-    """DATA (RFC 5321 §4.1.1.4)."""
+    """DATA (RFC 5321 §4.1.1.4), or the first BDAT (RFC 3030): a message is to come."""
 
 
 @attrs.frozen(slots=True)

@@ -50,6 +50,14 @@ class LineBuffer:
         self._position = 0
         return data
 
+    def take(self, octets: int) -> bytes:
+        """Remove and return what waits, at most *octets*."""
+        if self._position == 0 and len(self._data) <= octets:
+            return self.take_all()
+        data = self._data[self._position : self._position + octets]
+        self._position += len(data)
+        return data
+
     def take_line(self) -> "bytes | LineFault | None":
         """Remove and return the next line without its CRLF, or what is wrong with it.
 
@@ -85,12 +93,8 @@ LINE_TOO_LONG = LineFault()
 BARE_LINE_END = LineFault()
 
 
-class DataReader:
-    """Reads one message after DATA: finds its end, unstuffs dots, puts line ends right.
-
-    No octet is looked at twice and no line is looked at alone: whole pieces are
-    searched.  What might be the beginning of the end of data is held back until the
-    next piece decides.
+class ContentReader:
+    """What reading after DATA and after BDAT have in common: what the content is like.
 
     :ivar size: octets of content given out so far.
     :ivar bare_line_ends: how many bare CR and LF were turned into CRLF.
@@ -98,17 +102,79 @@ class DataReader:
     :ivar has_nul: whether a NUL was seen.
     """
 
-    __slots__ = ("_held", "_skip", "bare_line_ends", "eight_bit", "has_nul", "size")
+    __slots__ = ("bare_line_ends", "eight_bit", "has_nul", "size")
 
     def __init__(self) -> None:
-        # The CRLF of the DATA command counts as the line end before the first
-        # line: "." CRLF at once is an empty message.
-        self._held = CRLF
-        self._skip = len(CRLF)
         self.size = 0
         self.bare_line_ends = 0
         self.eight_bit = False
         self.has_nul = False
+
+    def _look_at(self, data: bytes) -> bytes:
+        if not self.eight_bit and not data.isascii():
+            self.eight_bit = True
+        if b"\0" in data:
+            self.has_nul = True
+        self.size += len(data)
+        return data
+
+    def _clean(self, data: bytes) -> bytes:
+        """Put line ends right; *data* must not end between a CR and its LF."""
+        # The newline decoder notes which kinds of line end it saw: one pass in C, four
+        # times as fast as counting CR, LF and CRLF.
+        decoder = io.IncrementalNewlineDecoder(None, translate=False)
+        decoder.decode(data.decode("latin-1"), final=True)
+        if decoder.newlines not in _CLEAN:
+            self.bare_line_ends += len(_BARE_LINE_END.findall(data))
+            data = _ANY_LINE_END.sub(CRLF, data)
+        return self._look_at(data)
+
+
+class ChunkReader(ContentReader):
+    """Reads one message that comes by BDAT (RFC 3030 §2): no dots, no end to look for.
+
+    :param binary: BODY=BINARYMIME: all octets are kept as they are.
+    """
+
+    __slots__ = ("_binary", "_held")
+
+    def __init__(self, *, binary: bool) -> None:
+        super().__init__()
+        self._binary = binary
+        self._held = b""
+
+    def feed(self, data: bytes, *, last: bool) -> bytes:
+        """Take octets as they came; their content.
+
+        :param last: nothing follows, so that a CR at the end is a bare one.
+        """
+        if self._binary:
+            return self._look_at(data)
+        if self._held:
+            data = self._held + data
+            self._held = b""
+        if not last and data.endswith(b"\r"):
+            self._held = b"\r"
+            data = data[:-1]
+        return self._clean(data) if data else data
+
+
+class DataReader(ContentReader):
+    """Reads one message after DATA: finds its end, unstuffs dots, puts line ends right.
+
+    No octet is looked at twice and no line is looked at alone: whole pieces are
+    searched.  What might be the beginning of the end of data is held back until the
+    next piece decides; so is a CR, which makes every CRLF in a piece whole.
+    """
+
+    __slots__ = ("_held", "_skip")
+
+    def __init__(self) -> None:
+        super().__init__()
+        # The CRLF of the DATA command counts as the line end before the first
+        # line: "." CRLF at once is an empty message.
+        self._held = CRLF
+        self._skip = len(CRLF)
 
     def feed(self, data: bytes) -> tuple[bytes, bytes | None]:
         """Take octets as they came.
@@ -140,19 +206,3 @@ class DataReader:
             data = data[self._skip :]
             self._skip = 0
         return self._clean(data), rest
-
-    def _clean(self, data: bytes) -> bytes:
-        # A CR at the end was held back, so that every CRLF is whole here.  The newline
-        # decoder notes which kinds of line end it saw: one pass in C, four times as
-        # fast as counting CR, LF and CRLF.
-        decoder = io.IncrementalNewlineDecoder(None, translate=False)
-        decoder.decode(data.decode("latin-1"), final=True)
-        if decoder.newlines not in _CLEAN:
-            self.bare_line_ends += len(_BARE_LINE_END.findall(data))
-            data = _ANY_LINE_END.sub(CRLF, data)
-        if not self.eight_bit and not data.isascii():
-            self.eight_bit = True
-        if b"\0" in data:
-            self.has_nul = True
-        self.size += len(data)
-        return data

@@ -21,8 +21,16 @@ import attrs
 from submitd.smtp import events, replies
 from submitd.smtp.commands import AUTH_OCTETS, COMMANDS, Argument, Command
 from submitd.smtp.errors import LocalProtocolError, RemoteProtocolError
-from submitd.smtp.framing import BARE_LINE_END, CRLF, DataReader, LineBuffer, LineFault
-from submitd.smtp.grammar import parse_mail, parse_rcpt
+from submitd.smtp.framing import (
+    BARE_LINE_END,
+    CRLF,
+    ChunkReader,
+    ContentReader,
+    DataReader,
+    LineBuffer,
+    LineFault,
+)
+from submitd.smtp.grammar import parse_bdat, parse_mail, parse_rcpt
 from submitd.smtp.replies import Reply, reply
 from submitd.smtp.sasl import MECHANISMS, Challenge, MalformedResponse, Mechanism
 from submitd.smtp.states import TRANSITIONS, State, Verb
@@ -40,7 +48,8 @@ class Wait(enum.Enum):
 NEED_DATA = Wait.NEED_DATA
 PAUSED = Wait.PAUSED
 
-_LOGGED_IN = frozenset({State.READY, State.MAIL, State.RCPT, State.DATA})
+_LOGGED_IN = frozenset({State.READY, State.MAIL, State.RCPT, State.DATA, State.BDAT, State.CHUNKS})
+_WITH_ADDRESS = frozenset({Verb.MAIL, Verb.RCPT, Verb.VRFY})  # RFC 6531 §3.3, §3.7.4
 
 
 def _greeting(settings: "Settings") -> Reply:
@@ -48,12 +57,23 @@ def _greeting(settings: "Settings") -> Reply:
 
 
 def _extensions(settings: "Settings") -> tuple[str, ...]:
+    """What EHLO lists, with TLS and without; RFC 9422 §3 has the form of LIMITS."""
+    limits = f"LIMITS RCPTMAX={settings.recipients_per_message}"
+    if settings.messages_per_connection:
+        limits += f" MAILMAX={settings.messages_per_connection}"
     return (
         settings.hostname,
         "PIPELINING",
         f"SIZE {settings.message_size_bytes}",
         "8BITMIME",
+        "BINARYMIME",
+        "CHUNKING",
+        "SMTPUTF8",
+        "DSN",
         "ENHANCEDSTATUSCODES",
+        "DELIVERBY",
+        "MT-PRIORITY",
+        limits,
     )
 
 
@@ -62,7 +82,9 @@ def _ehlo_clear(settings: "Settings") -> Reply:
 
 
 def _ehlo_secured(settings: "Settings") -> Reply:
-    return reply(250, None, *_extensions(settings), f"AUTH {' '.join(settings.mechanisms)}")
+    mechanisms = f"AUTH {' '.join(settings.mechanisms)}"
+    # RFC 8689 §2: REQUIRETLS is offered within TLS alone.
+    return reply(250, None, *_extensions(settings), "REQUIRETLS", mechanisms)
 
 
 @attrs.frozen(slots=True, kw_only=True)
@@ -72,6 +94,9 @@ class Settings:
     :ivar hostname: our name in the greeting and in the replies to EHLO and HELO.
     :ivar message_size_bytes: largest message, announced as SIZE (RFC 1870).
     :ivar recipients_per_message: most recipients of one message.
+    :ivar messages_per_connection: mail transactions after which the session ends
+        (RFC 9422, MAILMAX); 0 for no limit.
+    :ivar future_release_s: how long a message may be held (RFC 4865); 0 to not offer it.
     :ivar failed_logins_per_connection: failed logins after which the session ends.
     :ivar errors_per_connection: refused commands after which the session ends.
     :ivar bare_line_ends: what a bare CR or LF in a message leads to.
@@ -83,6 +108,8 @@ class Settings:
     recipients_per_message: int
     failed_logins_per_connection: int
     errors_per_connection: int
+    messages_per_connection: int = 0
+    future_release_s: int = 0
     bare_line_ends: Literal["normalise", "reject"] = "normalise"
     mechanisms: tuple[str, ...] = tuple(MECHANISMS)
     # Made once for all sessions.
@@ -97,6 +124,8 @@ class ServerSession:
     """One client's session.
 
     :param settings: what it shares with all others.
+    :param release_by: until when a message may be held, as a date-time of RFC 3339, which
+        EHLO says (RFC 4865 §4).
     :param implicit_tls: whether TLS comes before the first octet of SMTP (RFC 8314
         §3.3); then the greeting waits for `secured`.
     :ivar state: where it stands.
@@ -106,32 +135,48 @@ class ServerSession:
 
     __slots__ = (
         "_awaited",
+        "_chunk",
+        "_chunk_last",
+        "_chunk_left",
         "_close_reason",
         "_ended",
         "_exchange",
         "_greeting_due",
         "_lines",
+        "_mail",
         "_mechanism",
         "_out",
         "_reader",
         "_recipients",
+        "_release_by",
         "_settings",
+        "_skip",
+        "_skip_reply",
         "_too_big",
+        "_transactions",
         "errors",
         "failed_logins",
         "state",
     )
 
-    def __init__(self, settings: Settings, *, implicit_tls: bool) -> None:
+    def __init__(self, settings: Settings, *, release_by: str, implicit_tls: bool) -> None:
         self._settings = settings
+        self._release_by = release_by
         self._lines = LineBuffer(AUTH_OCTETS)
         self._out: list[bytes] = []
         self._awaited: State | None = None  # where a positive verdict leads
         self._close_reason: str | None = None
         self._mechanism = ""
         self._exchange: Mechanism | None = None
-        self._reader: DataReader | None = None
+        self._reader: DataReader | ChunkReader | None = None
+        self._mail = events.MailReceived(None)  # the last one accepted
         self._recipients = 0
+        self._transactions = 0
+        self._chunk = 0  # octets of the chunk: as announced,
+        self._chunk_left = 0  # still to come,
+        self._chunk_last = False
+        self._skip = 0  # octets of a refused chunk still to come,
+        self._skip_reply: Reply | None = None  # and what to say behind them
         self._too_big = False
         self.errors = 0
         self.failed_logins = 0
@@ -195,10 +240,14 @@ class ServerSession:
             state = self.state
             if state is State.DATA:
                 return self._read_content()
+            if state is State.BDAT:
+                return self._read_chunk()
             if state is State.HANDSHAKE:
                 return NEED_DATA
             if state is State.CLOSED:
                 return self._report_close()
+            if self._skip_reply is not None and not self._skip_chunk(self._skip_reply):
+                return NEED_DATA
             line = self._lines.take_line()
             if line is None:
                 return NEED_DATA
@@ -216,21 +265,28 @@ class ServerSession:
             raise LocalProtocolError("no verdict is awaited")
         self._awaited = None
         positive = verdict.code < 400
-        if target is State.DATA and positive:
-            self._reader = DataReader()
-            self._too_big = False
-        elif self.state is State.DATA:  # the end of the message has been judged
+        if target is State.BDAT:
+            # The reply to a chunk comes behind its octets, whether it is taken or not.
+            if positive:
+                self._begin_message(ChunkReader(binary=self._mail.body == "BINARYMIME"), target)
+            else:
+                self._refuse_chunk(self._chunk_left, verdict)
+            return
+        self._out.append(verdict.encoded)
+        if self._reader is not None:  # the end of the message has been judged
             self._reader = None
             self.state = State.READY
-        self._out.append(verdict.encoded)
-        if positive:
+        if not positive:
+            self._count(verdict)
+        elif target is State.DATA:
+            self._begin_message(DataReader(), target)
+        else:
             self.state = target
             if target is State.RCPT:
                 self._recipients += 1
             elif target is State.MAIL:
                 self._recipients = 0
-        else:
-            self._count(verdict)
+                self._transactions += 1
 
     def close(self, last: Reply, reason: str) -> None:
         """End the session from our side, with a last reply (421) unless within a handshake."""
@@ -260,7 +316,10 @@ class ServerSession:
             return None
         target = TRANSITIONS[self.state][command.verb]
         if isinstance(target, Reply):
-            self._refuse(target)
+            if command.verb is Verb.BDAT:
+                self._bdat_refused(rest, target)
+            else:
+                self._refuse(target)
             return None
         try:
             argument = self._check(command, line, rest)
@@ -276,11 +335,9 @@ class ServerSession:
         if len(line) + len(CRLF) > command.octets:
             raise RemoteProtocolError("line too long", replies.LINE_TOO_LONG)
         try:
-            argument = rest.decode("ascii")
+            argument = rest.decode("utf-8" if command.verb in _WITH_ADDRESS else "ascii")
         except UnicodeDecodeError:
-            address = command.verb is Verb.MAIL or command.verb is Verb.RCPT
-            bad = replies.NON_ASCII_ADDRESS if address else replies.BAD_CHARACTER
-            raise RemoteProtocolError("not ASCII", bad) from None
+            raise RemoteProtocolError("not text", replies.BAD_CHARACTER) from None
         if not argument.isprintable():
             raise RemoteProtocolError("control character", replies.BAD_CHARACTER)
         argument = argument.strip(" ")
@@ -321,13 +378,20 @@ class ServerSession:
     def _ehlo(self, name: str, target: State) -> events.Event:
         settings = self._settings
         clear = self.state is State.CLEAR
-        self._out.append((settings.ehlo_clear if clear else settings.ehlo_secured).encoded)
-        self.state = target
+        self._say_hello(settings.ehlo_clear if clear else settings.ehlo_secured)
+        self._start_over(target)
         return events.HelloReceived(name, extended=True)
+
+    def _say_hello(self, hello: Reply) -> None:
+        held_s = self._settings.future_release_s
+        if held_s:
+            line = f"FUTURERELEASE {held_s} {self._release_by}"
+            hello = attrs.evolve(hello, lines=(hello.lines[0], line, *hello.lines[1:]))
+        self._out.append(hello.encoded)
 
     def _helo(self, name: str, target: State) -> events.Event:
         self._out.append(reply(250, None, self._settings.hostname).encoded)
-        self.state = target
+        self._start_over(target)
         return events.HelloReceived(name, extended=False)
 
     def _starttls(self, _argument: str, target: State) -> events.Event | None:
@@ -391,35 +455,48 @@ class ServerSession:
         self.state = State.GREETED
         self._refuse(refusal)
 
-    def _mail(self, argument: str, target: State) -> events.Event:
-        arguments = parse_mail(argument)
-        reverse_path = arguments.reverse_path
+    def _mail_from(self, argument: str, target: State) -> events.Event | None:
+        settings = self._settings
+        if 0 < settings.messages_per_connection <= self._transactions:
+            self._close(replies.TOO_MANY_MESSAGES, "too many messages")
+            return None
+        mail = parse_mail(argument)
+        reverse_path = mail.reverse_path
         if reverse_path is not None and not reverse_path.is_fully_qualified:
             raise RemoteProtocolError("unqualified", replies.SENDER_NOT_QUALIFIED)
-        size = arguments.size
-        if size is not None and size > self._settings.message_size_bytes:
+        if mail.size is not None and mail.size > settings.message_size_bytes:
             raise RemoteProtocolError("declared size", replies.MESSAGE_TOO_BIG)
+        held = mail.hold_for_s is not None or mail.hold_until_s is not None
+        if held and not settings.future_release_s:
+            raise RemoteProtocolError("not offered", replies.UNKNOWN_PARAMETER)
+        self._mail = mail
         self._awaited = target
-        return events.MailReceived(reverse_path, arguments.body, size)
+        return mail
 
     def _rcpt(self, argument: str, target: State) -> events.Event | None:
-        mailbox = parse_rcpt(argument, self._settings.hostname)
-        if not mailbox.is_fully_qualified:
+        rcpt = parse_rcpt(argument, self._settings.hostname, utf8=self._mail.utf8)
+        if not rcpt.mailbox.is_fully_qualified:
             raise RemoteProtocolError("unqualified", replies.RECIPIENT_NOT_QUALIFIED)
         if self._recipients >= self._settings.recipients_per_message:
             self._refuse(replies.TOO_MANY_RECIPIENTS)
             return None
         self._awaited = target
-        return events.RcptReceived(mailbox)
+        return rcpt
 
     def _data(self, _argument: str, target: State) -> events.Event:
+        if self._mail.body == "BINARYMIME":  # RFC 3030 §3
+            raise RemoteProtocolError("DATA of BINARYMIME", replies.BINARY_NEEDS_BDAT)
         self._awaited = target
         return events.DataRequested()
 
     def _rset(self, _argument: str, target: State) -> events.Event:
         self._out.append(replies.OK.encoded)
-        self.state = target
+        self._start_over(target)
         return events.TransactionReset()
+
+    def _start_over(self, state: State) -> None:
+        self._reader = None  # chunks may have begun a message
+        self.state = state
 
     def _noop(self, _argument: str, _target: State) -> None:
         self._out.append(replies.OK.encoded)
@@ -438,10 +515,15 @@ class ServerSession:
 
     # ---- message -----------------------------------------------------------------
 
+    def _begin_message(self, reader: DataReader | ChunkReader, state: State) -> None:
+        self._reader = reader
+        self._too_big = False
+        self.state = state
+
     def _read_content(self) -> events.Event | Wait:
         reader = self._reader
-        if reader is None:
-            raise LocalProtocolError("no message is being read")
+        if not isinstance(reader, DataReader):
+            raise LocalProtocolError("no message is being read after DATA")
         if self._ended:
             return self._end_of_data(reader)
         if not len(self._lines):
@@ -456,14 +538,77 @@ class ServerSession:
             return events.ContentReceived(content)
         return self._end_of_data(reader) if self._ended else NEED_DATA
 
-    def _end_of_data(self, reader: DataReader) -> events.Event:
+    def _end_of_data(self, reader: ContentReader) -> events.Event:
         self._ended = False
         self._awaited = State.READY
         refused: Reply | None = None
         if self._too_big:
             refused = replies.MESSAGE_TOO_BIG
-        elif reader.has_nul:
+        elif reader.has_nul and self._mail.body != "BINARYMIME":
             refused = replies.NUL_IN_MESSAGE
         elif reader.bare_line_ends and self._settings.bare_line_ends == "reject":
             refused = replies.BARE_LINE_END_IN_MESSAGE
         return events.EndOfData(reader.bare_line_ends, reader.eight_bit, refused)
+
+    # ---- chunks (RFC 3030) ---------------------------------------------------------
+
+    def _bdat(self, argument: str, target: State) -> events.Event | None:
+        octets, last = parse_bdat(argument)
+        so_far = self._reader.size if self._reader is not None else 0
+        if so_far + octets > self._settings.message_size_bytes:
+            self._refuse_chunk(octets, replies.MESSAGE_TOO_BIG)
+            return self._drop_message()
+        self._chunk = self._chunk_left = octets
+        self._chunk_last = last
+        if self._reader is None:
+            self._awaited = target
+            return events.DataRequested()
+        self.state = target
+        return None
+
+    def _bdat_refused(self, argument: bytes, refusal: Reply) -> None:
+        """A refused BDAT still takes its octets: they must not be read as commands."""
+        try:
+            octets, _ = parse_bdat(argument.decode("ascii", "replace").strip(" "))
+        except RemoteProtocolError:
+            octets = 0  # not announced, so that nobody can tell which they are
+        self._refuse_chunk(octets, refusal)
+
+    def _refuse_chunk(self, octets: int, refusal: Reply) -> None:
+        self._skip = octets
+        self._skip_reply = refusal
+
+    def _skip_chunk(self, refusal: Reply) -> bool:
+        """Drop octets of a refused chunk; whether that was the last of them."""
+        self._skip -= len(self._lines.take(self._skip))
+        if self._skip:
+            return False
+        self._skip_reply = None
+        self._refuse(refusal)
+        return self.state is not State.CLOSED
+
+    def _drop_message(self) -> events.Event:
+        """A failed chunk fails the message (RFC 3030 §2)."""
+        self._start_over(State.READY)
+        return events.TransactionReset()
+
+    def _read_chunk(self) -> events.Event | Wait:
+        reader = self._reader
+        if not isinstance(reader, ChunkReader):
+            raise LocalProtocolError("no message is being read after BDAT")
+        if self._ended:
+            return self._end_of_data(reader)
+        data = self._lines.take(self._chunk_left)
+        self._chunk_left -= len(data)
+        done = self._chunk_left == 0
+        if not data and not done:
+            return NEED_DATA
+        content = reader.feed(data, last=done and self._chunk_last)
+        if done and self._chunk_last:
+            self._ended = True
+        elif done:
+            self._out.append(reply(250, "2.0.0", f"{self._chunk} octets received").encoded)
+            self.state = State.CHUNKS
+        if content:
+            return events.ContentReceived(content)
+        return self.next_event()

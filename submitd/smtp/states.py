@@ -34,6 +34,10 @@ class State(enum.StrEnum):
     """At least one recipient."""
     DATA = "data"
     """Octets are message, not commands."""
+    BDAT = "bdat"
+    """Octets are a chunk of the message (RFC 3030)."""
+    CHUNKS = "chunks"
+    """Between two chunks."""
     CLOSED = "closed"
     """The last reply is on its way."""
 
@@ -48,6 +52,7 @@ class Verb(bytes, enum.Enum):
     MAIL = b"MAIL"
     RCPT = b"RCPT"
     DATA = b"DATA"
+    BDAT = b"BDAT"
     RSET = b"RSET"
     NOOP = b"NOOP"
     VRFY = b"VRFY"
@@ -69,6 +74,7 @@ def _row(
     mail: State | Reply,
     rcpt: State | Reply,
     data: State | Reply,
+    bdat: State | Reply | None = None,
     rset: State,
     vrfy: State | Reply | None = None,
 ) -> Row:
@@ -80,6 +86,7 @@ def _row(
         Verb.MAIL: mail,
         Verb.RCPT: rcpt,
         Verb.DATA: data,
+        Verb.BDAT: bdat or data,
         Verb.RSET: rset,
         Verb.VRFY: vrfy or state,
         Verb.EXPN: vrfy or replies.NOT_IMPLEMENTED,
@@ -170,6 +177,20 @@ TRANSITIONS: Mapping[State, Row] = {
         mail=replies.NESTED_MAIL,
         rcpt=State.RCPT,
         data=State.DATA,
+        bdat=State.BDAT,
+        rset=State.READY,
+    ),
+    # RFC 3030 §2: after BDAT, DATA must not follow; the envelope is closed.
+    State.CHUNKS: _row(
+        State.CHUNKS,
+        ehlo=State.READY,
+        helo=State.READY,
+        starttls=replies.TLS_ALREADY,
+        auth=replies.LOGGED_IN_ALREADY,
+        mail=replies.NESTED_MAIL,
+        rcpt=replies.BDAT_BEGUN,
+        data=replies.BDAT_BEGUN,
+        bdat=State.BDAT,
         rset=State.READY,
     ),
 }

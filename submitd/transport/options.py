@@ -78,6 +78,22 @@ class LimitsOptions:
         default=1000,
         check=at_least(100),
     )
+    messages_per_connection: int = option(
+        "Most messages on one connection, announced as MAILMAX (RFC 9422); 0 for no limit.",
+        default=0,
+        check=at_least(0),
+    )
+    future_release_s: int = option(
+        "How many seconds ahead a client may ask for a message to be sent later (RFC 4865);"
+        " 0 to not offer it.",
+        default=2_592_000,
+        check=between(0, 999_999_999),
+    )
+    highest_priority: int = option(
+        "The highest MT-PRIORITY a client is given (RFC 6710), however high it asks.",
+        default=4,
+        check=between(-9, 9),
+    )
     header_size_bytes: int = option(
         "Largest header block of a message, in octets.", default=262_144, check=at_least(16_384)
     )

@@ -1,6 +1,7 @@
 """Drives a `ServerSession` over a Twisted transport: octets, TLS, time limits, back-pressure."""
 
 import secrets
+import time
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -30,7 +31,11 @@ from submitd.transport.tls import ServerTls, tls_info
 READ_AHEAD_OCTETS = 65_536  # of pipelined commands, kept while a verdict is awaited
 SWEEP_S = 1.0
 _NEVER = float("inf")
-_IN_TRANSACTION = frozenset({State.AUTH, State.MAIL, State.RCPT, State.DATA})
+_IN_TRANSACTION = frozenset(
+    {State.AUTH, State.MAIL, State.RCPT, State.DATA, State.BDAT, State.CHUNKS}
+)
+
+_IN_MESSAGE = frozenset({State.DATA, State.BDAT, State.CHUNKS})
 
 
 class Connections:
@@ -125,7 +130,11 @@ class SubmissionProtocol(Protocol):
         self.deadline_s = _NEVER
         self._limits = listener.limits
         self._connections = listener.connections
-        self._session = ServerSession(listener.settings, implicit_tls=listener.implicit_tls)
+        self._session = ServerSession(
+            listener.settings,
+            release_by=listener.release_by(),
+            implicit_tls=listener.implicit_tls,
+        )
         self._peer = Peer(secrets.token_hex(5), address, port, listener.name)
         self._submission = listener.submissions.submission(self._peer)
         self._running = False
@@ -273,7 +282,7 @@ class SubmissionProtocol(Protocol):
         if session.is_paused or self._unstored:
             self.deadline_s = _NEVER  # it is we who are slow
         elif session.is_logged_in:
-            in_data = session.state is State.DATA
+            in_data = session.state in _IN_MESSAGE
             allowed_s = self._limits.data_s if in_data else self._limits.command_s
             self.deadline_s = self._connections.seconds() + allowed_s
         else:
@@ -335,10 +344,10 @@ class SubmissionProtocol(Protocol):
         )
 
     def _mail_received(self, event: events.MailReceived) -> None:
-        self._guarded(lambda: self._submission.mail(event.reverse_path, event.body, event.size))
+        self._guarded(lambda: self._submission.mail(event))
 
     def _rcpt_received(self, event: events.RcptReceived) -> None:
-        self._guarded(lambda: self._submission.rcpt(event.mailbox))
+        self._guarded(lambda: self._submission.rcpt(event))
 
     def _data_requested(self, _event: events.DataRequested) -> None:
         self._content_fault = None
@@ -441,6 +450,11 @@ class SubmissionListener(Factory):
         self.connections = connections
         self.submissions = submissions
         self.layers = _TlsLayers(tls, False, self, connections.reactor)
+
+    def release_by(self) -> str:
+        """Until when a message may be held that comes now: a date-time (RFC 3339 §5.6)."""
+        until_s = self.connections.seconds() + self.settings.future_release_s
+        return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(until_s))
 
     def buildProtocol(self, addr: IAddress | None) -> Protocol:
         """A connection from *addr*."""

@@ -18,6 +18,7 @@ SETTINGS = Settings(
     recipients_per_message=100,
     failed_logins_per_connection=3,
     errors_per_connection=10,
+    future_release_s=86_400,
 )
 
 
@@ -62,7 +63,9 @@ class BareSession:
     """
 
     def __init__(self, split: Split = whole, *, implicit: bool, settings: Settings = SETTINGS):
-        self.session = ServerSession(settings, implicit_tls=implicit)
+        self.session = ServerSession(
+            settings, release_by="2026-12-24T12:00:00Z", implicit_tls=implicit
+        )
         self.events: list[events.Event] = []
         self.messages: list[bytes] = []
         self._content = b""

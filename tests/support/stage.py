@@ -11,8 +11,8 @@ from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 from zope.interface import implementer
 
 from submitd.interfaces import Eventual, ISubmission, ISubmissionFactory, Peer, TlsInfo
-from submitd.mail.address import Mailbox
 from submitd.smtp import replies
+from submitd.smtp.events import MailReceived, RcptReceived
 from submitd.smtp.replies import Reply, reply
 from submitd.smtp.server import Settings
 from submitd.transport.options import LimitsOptions
@@ -77,14 +77,14 @@ class ScriptedSubmission:
         )
         return answer
 
-    def mail(self, reverse_path: Mailbox | None, body: str, size: int | None) -> Eventual[Reply]:
+    def mail(self, mail: MailReceived) -> Eventual[Reply]:
         """See `ISubmission`."""
-        answer: Eventual[Reply] = self._answer("mail", replies.SENDER_OK, reverse_path, body, size)
+        answer: Eventual[Reply] = self._answer("mail", replies.SENDER_OK, mail)
         return answer
 
-    def rcpt(self, mailbox: Mailbox) -> Eventual[Reply]:
+    def rcpt(self, rcpt: RcptReceived) -> Eventual[Reply]:
         """See `ISubmission`."""
-        answer: Eventual[Reply] = self._answer("rcpt", replies.RECIPIENT_OK, mailbox)
+        answer: Eventual[Reply] = self._answer("rcpt", replies.RECIPIENT_OK, rcpt)
         return answer
 
     def data(self) -> Eventual[Reply]:
