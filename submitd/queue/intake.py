@@ -1,9 +1,7 @@
 """A message on its way into the SQLite queue, piece by piece."""
 
-import os
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
 import attrs
 from twisted.internet.defer import Deferred, fail
@@ -15,6 +13,7 @@ from submitd.mail.envelope import Envelope
 from submitd.queue import rows
 from submitd.queue.content import Bodies, BodyFile, BytesContent, FileContent
 from submitd.queue.faults import as_storage_error
+from submitd.queue.reserve import Reserve
 from submitd.queue.threads import Threads, UnderWay
 from submitd.queue.writer import GroupWriter
 
@@ -22,38 +21,11 @@ from submitd.queue.writer import GroupWriter
 # with half of it: enough for the disk never to wait, little for a thousand senders.
 OUTSTANDING_BYTES = 262_144
 
-_LOOK_AGAIN_S = 1.0
+# How often to ask for the reserve of a full disk, in seconds.
+_ASK_AGAIN_S = 1.0
 
 
-class Room:
-    """Whether the disk has room for new messages.
-
-    What is kept free lets outcomes be written when no new message can be, so
-    that what was delivered is not delivered again.
-
-    :param directory: the spool.
-    :param reserve_bytes: how much must stay free.
-    :param seconds: the clock.
-    """
-
-    def __init__(self, directory: Path, reserve_bytes: int, seconds: Callable[[], float]) -> None:
-        self._directory = directory
-        self._reserve_bytes = reserve_bytes
-        self._seconds = seconds
-        self._look_at_s = float("-inf")
-        self._is_short = False
-
-    def is_short(self) -> bool:
-        """Whether new messages must be refused; looks at the disk once a second at most."""
-        now_s = self._seconds()
-        if now_s >= self._look_at_s:
-            self._look_at_s = now_s + _LOOK_AGAIN_S
-            disk = os.statvfs(self._directory)
-            self._is_short = disk.f_bavail * disk.f_frsize < self._reserve_bytes
-        return self._is_short
-
-
-@attrs.frozen(slots=True)
+@attrs.define(slots=True)
 class Storage:
     """What the writers of all messages of one store share.
 
@@ -62,12 +34,23 @@ class Storage:
 
     seconds: Callable[[], float]
     inline_bytes: int
-    room: Room
     bodies: Bodies
     files: Threads
     under_way: UnderWay
     writer: GroupWriter
+    reserve: Reserve
     spilled: "set[Intake]" = attrs.field(factory=set)
+    _ask_at_s: float = 0.0
+
+    def refusal(self) -> StoreFull | None:
+        """Why no new message is taken now, if so: the reserve is used up."""
+        if self.reserve.is_whole:
+            return None
+        now_s = self.seconds()
+        if now_s >= self._ask_at_s:
+            self._ask_at_s = now_s + _ASK_AGAIN_S
+            self.writer.regain_reserve()
+        return StoreFull("the disk is full; what is left is for outcomes")
 
 
 @implementer(IMessageWriter)
@@ -139,8 +122,9 @@ class Intake:
             self._storage.under_way.run(self._abort_file(self._file))
 
     def _keep(self, message: QueuedMessage, data: bytes | None) -> "Deferred[QueuedMessage]":
-        if self._storage.room.is_short():
-            return fail(StoreFull("less is free than must stay free for outcomes"))
+        refusal = self._storage.refusal()
+        if refusal is not None:
+            return fail(refusal)
         return self._storage.writer.submit(partial(rows.insert, message, data))
 
     # ---- content in a file --------------------------------------------------------
@@ -148,9 +132,9 @@ class Intake:
     def _spill(self) -> Eventual[None]:
         self._file = BodyFile(self._storage.bodies, self.id)
         self._storage.spilled.add(self)
-        if self._storage.room.is_short():
+        self._failure = self._storage.refusal()
+        if self._failure is not None:
             self._pieces.clear()
-            self._failure = StoreFull("less is free than must stay free for outcomes")
             return fail(self._failure)
         return self._drain(self._file, self._size)
 

@@ -7,7 +7,7 @@ to the caller.
 import sqlite3
 from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 import attrs
 
@@ -17,20 +17,22 @@ from submitd.mail.envelope import BodyType, Envelope, Recipient
 from submitd.mail.status import DeliveryStatus
 from submitd.queue.content import BytesContent
 from submitd.queue.ids import key_of
+from submitd.queue.parameters import ENVELOPE, RECIPIENT
 
 _INSERT_MESSAGE = (
     "INSERT INTO messages (key, id, state, arrived_s, next_attempt_s, attempts, login,"
-    " reverse_path, body, size, in_file) VALUES (?, ?, 'queued', ?, ?, 0, ?, ?, ?, ?, ?)"
+    " reverse_path, body, parameters, size, in_file)"
+    " VALUES (?, ?, 'queued', ?, ?, 0, ?, ?, ?, ?, ?, ?)"
 )
 _INSERT_CONTENT = "INSERT INTO contents (key, content) VALUES (?, ?)"
 _INSERT_RECIPIENT = (
-    "INSERT INTO recipients (key, number, mailbox, state) VALUES (?, ?, ?, 'queued')"
+    "INSERT INTO recipients (key, number, mailbox, parameters, state) VALUES (?, ?, ?, ?, 'queued')"
 )
 _DELETE_MESSAGE = "DELETE FROM messages WHERE key = ? RETURNING in_file"
 _DELETE_CONTENT = "DELETE FROM contents WHERE key = ?"
 _DELETE_RECIPIENTS = "DELETE FROM recipients WHERE key = ?"
 _PENDING = (
-    "SELECT number, mailbox FROM recipients"
+    "SELECT number, mailbox, parameters FROM recipients"
     " WHERE key = ? AND state IN ('queued', 'delayed') ORDER BY number"
 )
 _TRIED = (
@@ -44,7 +46,7 @@ _DUE = (
 )
 _NEXT = "SELECT key, next_attempt_s FROM messages WHERE state = 'queued' ORDER BY next_attempt_s"
 _MESSAGE = (
-    "SELECT id, arrived_s, attempts, login, reverse_path, body, size, in_file"
+    "SELECT id, arrived_s, attempts, login, reverse_path, body, parameters, size, in_file"
     " FROM messages WHERE key = ?"
 )
 _HOLD = "UPDATE messages SET state = 'held' WHERE key = ?"
@@ -70,6 +72,7 @@ def insert(message: QueuedMessage, content: bytes | None, db: sqlite3.Connection
             message.login,
             None if sender is None else str(sender),
             envelope.body,
+            ENVELOPE.dump(envelope),
             message.content.size,
             content is None,
         ),
@@ -77,7 +80,8 @@ def insert(message: QueuedMessage, content: bytes | None, db: sqlite3.Connection
     if content is not None:
         execute(_INSERT_CONTENT, (key, content))
     for number, recipient in enumerate(envelope.recipients):
-        execute(_INSERT_RECIPIENT, (key, number, str(recipient.mailbox)))
+        values = (key, number, str(recipient.mailbox), RECIPIENT.dump(recipient))
+        execute(_INSERT_RECIPIENT, values)
     return message
 
 
@@ -112,7 +116,7 @@ def reschedule(
     key = key_of(queue_id)
     tried = []
     left = False
-    for number, mailbox in db.execute(_PENDING, (key,)).fetchall():
+    for number, mailbox, _ in db.execute(_PENDING, (key,)).fetchall():
         status = outcome.get(Mailbox.parse(mailbox))
         left = left or status is None or not status.is_final
         if status is not None:
@@ -229,11 +233,12 @@ def load(
     :raises ValueError: when the rows make no message.
     """
     row = db.execute(_MESSAGE, (key,)).fetchone()
-    queue_id, arrived_s, attempts, login, reverse_path, body, size, in_file = row
+    queue_id, arrived_s, attempts, login, reverse_path, body, parameters, size, in_file = row
     recipients = tuple(
-        Recipient(Mailbox.parse(mailbox)) for _, mailbox in db.execute(_PENDING, (key,))
+        Recipient(Mailbox.parse(mailbox), **RECIPIENT.load(rest))
+        for _, mailbox, rest in db.execute(_PENDING, (key,))
     )
-    if not recipients or key_of(queue_id) != key or body not in ("7BIT", "8BITMIME"):
+    if not recipients or key_of(queue_id) != key or body not in get_args(BodyType):
         raise ValueError(f"the rows of {queue_id!r} make no message")
     if in_file:
         content = file_content(queue_id, size)
@@ -248,6 +253,7 @@ def load(
             None if reverse_path is None else Mailbox.parse(reverse_path),
             recipients,
             cast(BodyType, body),
+            **ENVELOPE.load(parameters),
         ),
         login=login,
         content=content,

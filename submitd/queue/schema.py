@@ -18,7 +18,8 @@ CREATE TABLE messages (
     attempts INTEGER NOT NULL,
     login TEXT,                    -- NULL: a report of our own
     reverse_path TEXT,             -- NULL: <>
-    body TEXT NOT NULL,            -- 7BIT or 8BITMIME
+    body TEXT NOT NULL,            -- as in MAIL: 7BIT, 8BITMIME
+    parameters TEXT,               -- what else MAIL said, JSON
     size INTEGER NOT NULL,         -- octets
     in_file INTEGER NOT NULL       -- 1: the content is bodies/<id>, 0: it is in contents
 );
@@ -31,6 +32,7 @@ CREATE TABLE recipients (
     key INTEGER NOT NULL,
     number INTEGER NOT NULL,       -- the order of RCPT
     mailbox TEXT NOT NULL,
+    parameters TEXT,               -- what else RCPT said, JSON
     state TEXT NOT NULL,           -- queued, delayed; done with: relayed, delivered, failed
     status TEXT,                   -- of the last attempt: RFC 3463 code,
     diagnostic TEXT,               -- words,

@@ -10,6 +10,7 @@ import attrs
 from submitd.queue import rows
 from submitd.queue.content import Bodies
 from submitd.queue.ids import keys_of
+from submitd.queue.reserve import vacuum
 
 BODIES = "bodies"
 _LOCK = "lock"
@@ -62,10 +63,6 @@ def put_in_order(db: sqlite3.Connection, bodies: Bodies) -> Found:
     missing = tuple(sorted(wanted - files))
     for key in keys_of(missing):
         rows.hold(key, db)
-    (free,) = db.execute("PRAGMA freelist_count").fetchone()
-    (page,) = db.execute("PRAGMA page_size").fetchone()
-    if free * page > _SPARE_BYTES:
-        # A step of this statement frees one page; only executescript takes all steps.
-        db.executescript("PRAGMA incremental_vacuum")
+    vacuum(db, _SPARE_BYTES)
     queued, held = rows.counts(db)
     return Found(queued, held, len(orphans), missing)

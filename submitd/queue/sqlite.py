@@ -5,6 +5,7 @@ The spool is a folder:
     queue.sqlite    envelopes, the state of each recipient, content that is small
     bodies/         content that is large, a file a message
     lock            held by the process that delivers from this spool
+    reserve         room for outcomes on a disk that is full
 
 One thread writes (`writer.py`), one reads, a few handle the files of `bodies/`; the
 reactor never waits for the disk.
@@ -38,8 +39,9 @@ from submitd.queue import rows, schema
 from submitd.queue.content import Bodies, BodyFile, BytesContent, FileContent
 from submitd.queue.faults import Before, as_storage_error, nothing
 from submitd.queue.ids import IdMaker
-from submitd.queue.intake import Intake, Room, Storage
+from submitd.queue.intake import Intake, Storage
 from submitd.queue.reader import Reader
+from submitd.queue.reserve import Reserve
 from submitd.queue.spool import BODIES, Found, claim, put_in_order
 from submitd.queue.threads import Threads, UnderWay
 from submitd.queue.writer import GroupWriter
@@ -58,9 +60,10 @@ class SqliteOptions:
         check=between(0, 16_777_216),
     )
     reserve_bytes: int = option(
-        "With less than this free on the queue's disk, new messages are refused for the time"
-        " being (452); the reserve lets those in the queue still be delivered, once each.",
-        default=67_108_864,
+        "Room that a file in the queue's folder keeps for the time when the disk is full: new"
+        " messages are refused then (452), while those in the queue are still delivered, each"
+        " once.",
+        default=33_554_432,
         check=at_least(0),
     )
 
@@ -96,16 +99,17 @@ class SqliteStore:
         self._files = Threads(reactor, FILE_THREADS, "queue files", self._under_way)
         self._thread = Threads(reactor, 1, "queue reader", self._under_way)
         self._reader = Reader(options.path, self._thread, self._file_content)
-        self._writer = GroupWriter(reactor, self._open, before)
+        self._reserve = Reserve(options.path, options.reserve_bytes)
+        self._writer = GroupWriter(reactor, self._open, before, self._reserve)
         self._bodies = Bodies(options.path / BODIES, before)
         self._storage = Storage(
             reactor.seconds,
             options.inline_bytes,
-            Room(options.path, options.reserve_bytes, reactor.seconds),
             self._bodies,
             self._files,
             self._under_way,
             self._writer,
+            self._reserve,
         )
         self._lock: int | None = None
         self._found: Found | None = None
@@ -183,6 +187,7 @@ class SqliteStore:
         try:
             self._ids.skip_to(rows.last_key(db))
             self._found = put_in_order(db, self._bodies)
+            self._reserve.lay()
         except BaseException:
             db.close()
             raise
@@ -237,7 +242,7 @@ class SqliteStore:
         job = rows.Outcome(message, outcome, self._seconds(), retry_at_s)
         if report is not None:
             return self._under_way.run(self._record_with_report(job, report))
-        return self._writer.submit(job).addCallback(self._take_file_away, job)
+        return self._writer.submit(job, urgent=True).addCallback(self._take_file_away, job)
 
     async def _record_with_report(self, job: rows.Outcome, report: Report) -> QueuedMessage | None:
         queue_id = self._ids.make()
@@ -255,7 +260,7 @@ class SqliteStore:
             if body is not None:
                 await self._files.run(body.append, (report.content,))
                 await self._files.run(body.publish)
-            stored = await self._writer.submit(job)
+            stored = await self._writer.submit(job, urgent=True)
         except Exception as error:
             if body is not None:
                 await self._files.run(body.discard)

@@ -1,6 +1,7 @@
 """A few threads for work that would block the reactor, and an orderly end of it."""
 
 from collections.abc import Callable, Coroutine
+from threading import Thread
 from typing import Any, ParamSpec, TypeVar
 
 from twisted.internet.defer import Deferred
@@ -45,6 +46,17 @@ class UnderWay:
         return deferred
 
 
+class _Daemon(Thread):
+    # Nothing is lost with a thread that ends with its process: what counts is what was
+    # reported as durable.  A process that failed to stop in order must still end.
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, daemon=True, **kwargs)
+
+
+class _Pool(ThreadPool):
+    threadFactory = _Daemon
+
+
 class Threads:
     """At most *size* threads, started when first needed.
 
@@ -55,7 +67,7 @@ class Threads:
 
     def __init__(self, reactor: Any, size: int, name: str, under_way: UnderWay) -> None:
         self._reactor = reactor
-        self._pool = ThreadPool(0, size, name)
+        self._pool = _Pool(0, size, name)
         self._under_way = under_way
 
     def start(self) -> None:

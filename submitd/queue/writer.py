@@ -10,11 +10,13 @@ from typing import Any, TypeVar
 from twisted.internet.defer import Deferred, fail
 from twisted.python.failure import Failure
 
+from submitd.interfaces import StoreFull
 from submitd.queue.faults import Before, as_storage_error
+from submitd.queue.reserve import Reserve, checkpoint
 
 T = TypeVar("T")
 Job = Callable[[sqlite3.Connection], Any]
-Waiting = tuple[Job, "Deferred[Any]"]
+Waiting = tuple[Job, "Deferred[Any]", bool]
 
 # A group is what came in while the one before was being written.  The bound keeps
 # one from taking so long that the next thousand wait for it.
@@ -32,6 +34,7 @@ class GroupWriter:
     :param connect: opens the connection, in the writing thread.
     :param before: called ahead of each step, in the writing thread, with its name: `group`,
         `commit`, `alone`.  For tests, which make it raise.
+    :param reserve: given up when an urgent job finds no room.
     """
 
     def __init__(
@@ -39,10 +42,13 @@ class GroupWriter:
         reactor: Any,
         connect: Callable[[], sqlite3.Connection],
         before: Before,
+        reserve: Reserve,
     ) -> None:
         self._reactor = reactor
         self._connect = connect
         self._before = before
+        self._reserve = reserve
+        self._is_reserve_wanted = False
         self._waiting: SimpleQueue[Waiting | None] = SimpleQueue()
         self._stopped: Deferred[None] = Deferred()
         self._is_closed = True
@@ -56,8 +62,12 @@ class GroupWriter:
         ).start()
         return started
 
-    def submit(self, job: Callable[[sqlite3.Connection], T]) -> "Deferred[T]":
+    def submit(
+        self, job: Callable[[sqlite3.Connection], T], *, urgent: bool = False
+    ) -> "Deferred[T]":
         """Run a job; the Deferred fires with what it returned once that is durable.
+
+        :param urgent: whether it may use the reserve.
 
         It fails with `StoreFull`, with `OSError` for other faults of storage, or with
         what *job* raised; then nothing of the job remains.
@@ -65,8 +75,13 @@ class GroupWriter:
         if self._is_closed:
             return fail(OSError("the queue is closed"))
         done: Deferred[T] = Deferred()
-        self._waiting.put((job, done))
+        self._waiting.put((job, done, urgent))
         return done
+
+    def regain_reserve(self) -> None:
+        """Let the reserve be laid again, if there is room."""
+        self._is_reserve_wanted = True
+        self.submit(_nothing)
 
     def stop(self) -> Deferred[None]:
         """Fires when all jobs given before are done and the connection is closed."""
@@ -87,8 +102,11 @@ class GroupWriter:
         while more:
             group, more = self._take()
             if group:
-                results = self._write(connection, [job for job, _ in group])
+                results = self._write(connection, group)
                 self._reactor.callFromThread(_hand_over, group, results)
+            if self._is_reserve_wanted:
+                self._is_reserve_wanted = False
+                self._reserve.regain(connection)
         connection.close()
         self._reactor.callFromThread(self._stopped.callback, None)
 
@@ -107,25 +125,23 @@ class GroupWriter:
             return group, True
         return group, False
 
-    def _write(self, connection: sqlite3.Connection, jobs: Sequence[Job]) -> list[Any]:
+    def _write(self, connection: sqlite3.Connection, group: Sequence[Waiting]) -> list[Any]:
         try:
             connection.execute("BEGIN IMMEDIATE")
         except sqlite3.Error as error:
-            return [Failure(as_storage_error(error)) for _ in jobs]
+            return [Failure(as_storage_error(error)) for _ in group]
         try:
             self._before("group")
-            results = [job(connection) for job in jobs]
+            results = [job(connection) for job, _, _ in group]
             self._before("commit")
             connection.execute("COMMIT")
         except Exception:
             _roll_back(connection)
-            # On a full disk, a log that has been moved into the database can be
-            # written over: room for outcomes, which make room themselves.
-            _checkpoint(connection)
-            return [self._write_alone(connection, job) for job in jobs]
+            checkpoint(connection)
+            return [self._write_alone(connection, job, urgent) for job, _, urgent in group]
         return results
 
-    def _write_alone(self, connection: sqlite3.Connection, job: Job) -> Any:
+    def _write_alone(self, connection: sqlite3.Connection, job: Job, urgent: bool) -> Any:
         try:
             connection.execute("BEGIN IMMEDIATE")
             result = job(connection)
@@ -133,7 +149,11 @@ class GroupWriter:
             connection.execute("COMMIT")
         except Exception as error:
             _roll_back(connection)
-            return Failure(as_storage_error(error))
+            reason = as_storage_error(error)
+            if urgent and isinstance(reason, StoreFull):
+                self._reserve.give_up(connection)
+                return self._write_alone(connection, job, urgent=False)
+            return Failure(reason)
         return result
 
 
@@ -145,14 +165,12 @@ def _roll_back(connection: sqlite3.Connection) -> None:
             connection.execute("ROLLBACK")
 
 
-def _checkpoint(connection: sqlite3.Connection) -> None:
-    # If this fails, the jobs themselves will tell what is wrong.
-    with suppress(sqlite3.Error):
-        connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+def _nothing(_connection: sqlite3.Connection) -> None:
+    pass
 
 
 def _hand_over(group: Sequence[Waiting], results: Sequence[Any]) -> None:
-    for (_, done), result in zip(group, results, strict=True):
+    for (_, done, _), result in zip(group, results, strict=True):
         if isinstance(result, Failure):
             done.errback(result)
         else:

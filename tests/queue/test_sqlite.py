@@ -186,6 +186,8 @@ def test_missing_file_is_reported(host: SqliteHost) -> None:
         "UPDATE recipients SET mailbox = 'nonsense'",
         "UPDATE messages SET reverse_path = 'nonsense'",
         "UPDATE messages SET id = 'nonsense'",
+        "UPDATE messages SET parameters = 'nonsense'",
+        """UPDATE recipients SET parameters = '{"unknown": 1}'""",
     ],
 )
 def test_damaged_message_is_put_aside(host: SqliteHost, case: Case, damage: str) -> None:
