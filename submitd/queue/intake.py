@@ -21,6 +21,8 @@ from submitd.queue.writer import GroupWriter
 # with half of it: enough for the disk never to wait, little for a thousand senders.
 OUTSTANDING_BYTES = 262_144
 
+_log = Logger()
+
 # How often to ask for the reserve of a full disk, in seconds.
 _ASK_AGAIN_S = 1.0
 
@@ -50,6 +52,7 @@ class Storage:
         if now_s >= self._ask_at_s:
             self._ask_at_s = now_s + _ASK_AGAIN_S
             self.writer.regain_reserve()
+            _log.warn("The queue's disk is full: new messages are refused", line="queue")
         return StoreFull("the disk is full; what is left is for outcomes")
 
 
@@ -69,7 +72,6 @@ class Intake:
         "_storage",
         "id",
     )
-    _log = Logger()
 
     def __init__(self, queue_id: str, storage: Storage) -> None:
         self.id = queue_id
@@ -198,6 +200,4 @@ class Intake:
             await self._storage.files.run(file.discard)
         except OSError:
             # The next start takes it away.
-            self._log.failure(
-                "An unfinished message stays in the spool: {queue_id}", queue_id=self.id
-            )
+            _log.failure("An unfinished message stays in the spool: {queue_id}", queue_id=self.id)

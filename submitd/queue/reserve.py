@@ -31,9 +31,9 @@ class Reserve:
         descriptor = os.open(self._path, os.O_CREAT | os.O_RDWR, 0o600)
         try:
             os.ftruncate(descriptor, min(self._octets, os.fstat(descriptor).st_size))
-            self.is_whole = True
             if self._octets:
                 os.posix_fallocate(descriptor, 0, self._octets)
+            self.is_whole = True
         except OSError:
             # What there is stays free until there is enough.
             os.ftruncate(descriptor, 0)

@@ -54,7 +54,7 @@ _CONTENT = "SELECT content FROM contents WHERE key = ?"
 
 
 def insert(message: QueuedMessage, content: bytes | None, db: sqlite3.Connection) -> QueuedMessage:
-    """Add a message, due at once.
+    """Add a message, due at once or when its sender wants it released (RFC 4865).
 
     :param content: all of it, or None when its file is in place.
     """
@@ -68,7 +68,7 @@ def insert(message: QueuedMessage, content: bytes | None, db: sqlite3.Connection
             key,
             message.id,
             message.arrived_s,
-            message.arrived_s,
+            max(message.arrived_s, envelope.hold_until_s or 0),
             message.login,
             None if sender is None else str(sender),
             envelope.body,

@@ -150,6 +150,12 @@ class SqliteStore:
             held=found.held,
             orphans=found.orphans,
         )
+        if not self._reserve.is_whole:
+            self._log.warn(
+                "There is no room for the reserve of queue {path}: new messages are refused",
+                line="queue",
+                path=str(self._directory),
+            )
         for queue_id in found.missing:
             self._log.critical(
                 "The content of {queue_id} is missing from the spool; the message is on hold",

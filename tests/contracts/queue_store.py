@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
+import attrs
 import pytest
 from twisted.internet.defer import Deferred
 from zope.interface.verify import verifyObject
@@ -24,7 +25,7 @@ from submitd.interfaces import (
     Report,
 )
 from submitd.mail.address import Mailbox
-from submitd.mail.envelope import Envelope, Recipient
+from submitd.mail.envelope import DeliverBy, Envelope, Recipient
 from submitd.mail.status import Action, DeliveryStatus
 
 NOBODY: frozenset[str] = frozenset()
@@ -189,6 +190,29 @@ class QueueStoreContract:
         (found,) = case.due()
         assert found.envelope == what
         assert str(found.envelope.reverse_path) == str(what.reverse_path)
+
+    def test_parameters_come_back(self, case: Case) -> None:
+        """All that MAIL and RCPT said beside addresses comes back, for those still waiting."""
+        what = Envelope(
+            Mailbox.parse("J\u00f6rg@b\u00fccher.example"),
+            (
+                Recipient(Mailbox.parse("a@example.net"), frozenset({"FAILURE", "DELAY"})),
+                Recipient(Mailbox.parse("b@example.net"), frozenset(), "rfc822;b@example.org"),
+                Recipient(Mailbox.parse("c@example.net")),
+            ),
+            "BINARYMIME",
+            utf8=True,
+            ret="HDRS",
+            envelope_id="x+2By",
+            require_tls=True,
+            deliver_by=DeliverBy(1_800_000_000.5, "R", trace=True),
+            priority=-3,
+        )
+        message = case.put(what=what)
+        assert case.due()[0].envelope == what
+        case.record(message, {"a@example.net": RELAYED}, retry_in_s=1)
+        expected = attrs.evolve(what, recipients=what.recipients[1:])
+        assert case.due(after_s=1)[0].envelope == expected
 
     @pytest.mark.parametrize("login", ["ann", "ann@example.org", "J\u00f6rg", None])
     def test_login_comes_back(self, case: Case, login: str | None) -> None:

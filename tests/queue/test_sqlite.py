@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 from twisted.internet.defer import Deferred
 from zope.interface.verify import verifyObject
@@ -219,6 +220,15 @@ def test_space_is_given_back(host: SqliteHost) -> None:
 
 
 # ---- threads --------------------------------------------------------------------------
+
+
+def test_future_release(host: SqliteHost, case: Case) -> None:
+    """A message to be held until some time is due then, and not before (RFC 4865)."""
+    what = attrs.evolve(envelope(), hold_until_s=host.now_s() + 3600)
+    message = case.put(what=what)
+    assert case.ids(after_s=3599) == []
+    assert case.next_due_s() == host.now_s() + 3600
+    assert case.ids(after_s=3600) == [message.id]
 
 
 def test_group_commit(host: SqliteHost, case: Case) -> None:
