@@ -27,7 +27,7 @@ class Way:
         """The message that came out for *recipient*; waits for it."""
         count = 0
         while True:
-            messages = self.hop.wait_for(messages=count + 1, timeout_s=60)
+            messages = self.hop.wait_for(messages=count + 1, timeout_s=20)
             for message in messages[count:]:
                 if message.recipients == [f"TO:<{recipient}>"]:
                     return message

@@ -26,6 +26,8 @@ def assert_same(sent: bytes, received: bytes) -> None:
     """What came out is what went in, with nothing but our additions on top."""
     if not sent.endswith(b"\r\n"):
         sent += b"\r\n"
+    if b"\r\n\r\n" not in sent:
+        sent += b"\r\n"  # the empty line that ends a header
     assert received.endswith(sent), first_difference(sent, received)
     added = received[: len(received) - len(sent)]
     assert ADDITIONS.fullmatch(added), added
@@ -44,9 +46,21 @@ def first_difference(sent: bytes, received: bytes) -> str:
     )
 
 
-@clients
+# swaks takes a dot alone on the last line of its file for the end of data, and adds an
+# empty line to a message that has no body.
+hard_cases = pytest.mark.parametrize(
+    ("client", "case"),
+    [
+        pytest.param(client, case, id=f"{name}-{case}")
+        for name, client in CLIENTS.items()
+        for case in HARD_CASES
+        if name != "swaks" or case not in {"dot-at-the-end", "empty-body", "header-only"}
+    ],
+)
+
+
+@hard_cases
 @ports
-@pytest.mark.parametrize("case", HARD_CASES)
 def test_hard_cases_come_out_as_they_went_in(
     way: Any, client: Client, port: Port, case: str, tmp_path: Path
 ) -> None:
