@@ -65,7 +65,9 @@ def with_smtplib(server: Server, port: Port, recipient: str, content: bytes, _: 
         with server.smtp(port) as smtp:
             smtp.sendmail(LOGIN, [recipient], content)
     except smtplib.SMTPResponseException as error:
-        raise Refused(f"{error.smtp_code} {error.smtp_error!r}") from error
+        text = error.smtp_error
+        reason = text.decode() if isinstance(text, bytes) else text
+        raise Refused(f"{error.smtp_code} {reason}") from error
 
 
 def with_curl(server: Server, port: Port, recipient: str, content: bytes, tmp: Path) -> None:

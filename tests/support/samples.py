@@ -3,8 +3,6 @@
 import importlib.util
 from pathlib import Path
 
-import pytest
-
 FROM = b"From: Alice <alice@example.org>\r\nTo: bob@example.net\r\nSubject: "
 HEADER = FROM + b"x\r\nDate: Sat, 21 Nov 2026 12:00:00 +0000\r\nMessage-ID: <1@example.org>\r\n"
 MIME = (
@@ -31,31 +29,17 @@ BIG = HEADER + b"\r\n" + LINE * (20 * 2**20 // len(LINE))
 """20 MiB."""
 
 
-def python_samples() -> dict[str, Path]:
-    """CPython's own sample mails, by file name; empty where they aren't installed."""
+def python_samples() -> list[Path]:
+    """CPython's own sample mails; none where they aren't installed."""
     spec = importlib.util.find_spec("test")
-    places = (
-        [Path(place) / "test_email" / "data" for place in spec.submodule_search_locations or ()]
-        if spec
-        else []
-    )
+    locations = spec.submodule_search_locations if spec is not None else None
+    places = [Path(place) / "test_email" / "data" for place in locations or ()]
     # Debian's package puts them beside its own Python, whichever runs this.
     places += sorted(Path("/usr/lib").glob("python3*/test/test_email/data"))
-    for place in places:
-        if found := {path.name: path for path in sorted(place.glob("msg_*.txt"))}:
-            return found
-    return {}
+    found = (sorted(place.glob("msg_*.txt")) for place in places)
+    return next(filter(None, found), [])
 
 
 def crlf(text: bytes) -> bytes:
     """*text* with every line end as CRLF, as clients send it."""
     return text.replace(b"\r\n", b"\n").replace(b"\r", b"\n").replace(b"\n", b"\r\n")
-
-
-def sample_parameters() -> list[object]:
-    """One parameter for each sample, or one that skips where there are none."""
-    found = python_samples()
-    if not found:
-        reason = "CPython's email tests are not installed (Debian: libpython3-testsuite)"
-        return [pytest.param(None, marks=pytest.mark.skip(reason=reason))]
-    return [pytest.param(path, id=name) for name, path in found.items()]
