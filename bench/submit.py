@@ -31,6 +31,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from tests.support.server import HOSTNAME, LOGIN, PASSWORD, Server, wait_until
 
+SUBMITCTL = Path(sys.executable).with_name("submitctl")
 TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
 AUTH = base64.b64encode(f"\0{LOGIN}\0{PASSWORD}".encode())
 ENVELOPE = f"MAIL FROM:<{LOGIN}>\r\nRCPT TO:<bob@example.net>\r\nDATA\r\n".encode()
@@ -251,13 +252,12 @@ class Queue:
     def is_empty(self) -> bool:
         """Whether no message is left in the queue."""
         listed = subprocess.run(
-            [
-                Path(sys.executable).with_name("submitctl"),
-                "queue", "--spool", self._spool, "list", "--json", "--limit", "1",
-            ],
-            capture_output=True, text=True, check=True,
-        )  # fmt: skip
-        return listed.stdout.strip() in ("", "[]")
+            [SUBMITCTL, "queue", "list", "--spool", self._spool, "--limit", "1"],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return not listed.stdout.strip()
 
 
 def main() -> None:
