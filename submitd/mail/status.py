@@ -28,6 +28,8 @@ class DeliveryStatus:
         hop's own reply where there was one (`"550 5.1.1 No such user"`).
     :ivar next_hop: host name or other name of who answered, if anybody did.
     :ivar smtp_reply: True when *diagnostic* is an SMTP reply (Diagnostic-Code type `smtp`).
+    :ivar dsn_passed_on: True when the next hop has taken over what the sender asked about
+        reports (RFC 3461 §5.2.1): a report of success is its business then, not ours.
     """
 
     action: Action
@@ -35,6 +37,7 @@ class DeliveryStatus:
     diagnostic: str
     next_hop: str | None = None
     smtp_reply: bool = False
+    dsn_passed_on: bool = False
 
     @property
     def is_final(self) -> bool:
