@@ -24,7 +24,7 @@ from zope.interface import implementer
 from submitd.interfaces import TlsInfo
 from submitd.transport.options import TlsOptions
 
-# RFC 9325 §4.2 and RFC 8314 §5.1: forward secrecy and AEAD alone.  TLS 1.3 has no others.
+# RFC 9325 §4.2: forward secrecy and AEAD alone.  TLS 1.3 has no others.
 _TLS12_SUITES = b"ECDHE+AESGCM:ECDHE+CHACHA20"
 _MINIMUM = {"1.2": SSL.TLS1_2_VERSION, "1.3": SSL.TLS1_3_VERSION}
 # SSL_OP_NO_RENEGOTIATION; pyOpenSSL names it since 26.0, the value is OpenSSL's.

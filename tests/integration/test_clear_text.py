@@ -107,6 +107,7 @@ def test_the_session_starts_from_nothing_after_starttls(server: Server) -> None:
             assert ask(connection, b"MAIL FROM:<alice@example.org>")[:3] == b"530"
 
 
+@pytest.mark.filterwarnings("ignore:ssl.TLSVersion:DeprecationWarning")
 def test_old_tls_is_refused(server: Server) -> None:
     """A client that knows nothing newer than TLS 1.1 gets no connection."""
     context = server.context()
@@ -119,6 +120,17 @@ def test_old_tls_is_refused(server: Server) -> None:
         ask(plain, b"STARTTLS")
         with pytest.raises(ssl.SSLError):
             context.wrap_socket(plain, server_hostname=HOSTNAME)
+
+
+def test_the_server_ends_tls_before_it_ends_tcp(server: Server) -> None:
+    """After QUIT the server says close_notify, so that a cut connection can be told from an end."""
+    plain = create_connection(("127.0.0.1", server.implicit_port), timeout=20)
+    with server.context().wrap_socket(
+        plain, server_hostname=HOSTNAME, suppress_ragged_eofs=False
+    ) as connection:
+        read_reply(connection)
+        assert ask(connection, b"QUIT").startswith(b"221")
+        assert connection.recv(1) == b""
 
 
 def test_the_log_never_holds_a_password(server: Server) -> None:

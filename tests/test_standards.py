@@ -1,0 +1,97 @@
+"""docs/standards.tsv, the table of what RFCs ask for, agrees with the code and the tests."""
+
+import ast
+import csv
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import attrs
+import pytest
+
+ROOT = Path(__file__).parents[1]
+TABLE = ROOT / "docs" / "standards.tsv"
+LEVELS = {"MUST", "SHOULD", "MAY"}
+STATUSES = {"done", "partial", "planned", "not applicable"}
+# "RFC 5321 §4.5.3.1.1"; in a docstring the two may stand on two lines.
+REFERENCE = re.compile(r"RFC\s+(\d+)\s+§\s?(\d+(?:\.\d+)*)")
+
+
+@attrs.frozen
+class Row:
+    """One requirement, as the columns of the table name it."""
+
+    rfc: str
+    section: str
+    requirement: str
+    level: str
+    status: str
+    module: str
+    test: str
+    remark: str
+
+
+def rows() -> list[Row]:
+    """The table without its head."""
+    with TABLE.open(encoding="utf-8", newline="") as file:
+        lines = csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
+        assert tuple(next(lines)) == tuple(field.name for field in attrs.fields(Row))
+        return [Row(*line) for line in lines]
+
+
+ROWS = rows()
+each_row = pytest.mark.parametrize(
+    "row", ROWS, ids=[f"{row.rfc}-{row.section}-{n}" for n, row in enumerate(ROWS)]
+)
+
+
+def test_functions(path: Path) -> set[str]:
+    """The names of a test module's functions."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    return {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
+
+
+test_functions.__test__ = False  # type: ignore[attr-defined]
+
+
+def references() -> Iterator[tuple[str, str, str]]:
+    """The file, RFC and section of each reference in the package's source."""
+    for path in sorted((ROOT / "submitd").rglob("*.py")):
+        for match in REFERENCE.finditer(path.read_text(encoding="utf-8").replace("# ", "")):
+            yield str(path.relative_to(ROOT)), match[1], match[2]
+
+
+@each_row
+def test_row_is_well_formed(row: Row) -> None:
+    """Each row has a section, a known level and status, and says why where nothing is done."""
+    assert row.rfc.isdecimal()
+    assert re.fullmatch(r"\d+(\.\d+)*", row.section)
+    assert row.requirement
+    assert row.level in LEVELS
+    assert row.status in STATUSES
+    assert row.remark or row.status != "not applicable"
+
+
+@each_row
+def test_row_names_the_code_and_the_test(row: Row) -> None:
+    """What is done, or partly done, names a module and a test or dialogue, and both exist."""
+    if row.status in {"done", "partial"}:
+        module = ROOT.joinpath(*row.module.split("."))
+        assert module.with_suffix(".py").exists() or (module / "__init__.py").exists()
+        path, _, name = row.test.partition("::")
+        if path.endswith(".smtp"):
+            assert (ROOT / path).exists()
+        else:
+            assert name in test_functions(ROOT / path)
+
+
+@pytest.mark.parametrize("rfc", ["3207", "4954", "5321", "6409", "8314"])
+def test_every_section_the_code_refers_to_is_in_the_table(rfc: str) -> None:
+    """A section of these RFCs that the source refers to has a row, or one of its parts has."""
+    known = {row.section for row in ROWS if row.rfc == rfc}
+    missing = {
+        f"{path}: RFC {rfc} §{section}"
+        for path, number, section in references()
+        if number == rfc and not any(f"{row}.".startswith(f"{section}.") for row in known)
+    }
+    assert not missing
