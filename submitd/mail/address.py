@@ -1,8 +1,10 @@
 """Mailboxes as the envelope knows them (RFC 5321 §4.1.2), not as header fields write them."""
 
 import re
+import unicodedata
 
 import attrs
+import idna
 
 LOCAL_PART_OCTETS = 64  # RFC 5321 §4.5.3.1.1
 DOMAIN_OCTETS = 255  # RFC 5321 §4.5.3.1.2
@@ -29,6 +31,25 @@ _MAILBOX = re.compile(
     rf"@(?P<domain>{_LABEL}(?:\.{_LABEL})*|{_LITERAL})"
 )
 _QUOTED_PAIR = re.compile(r"\\(.)")
+
+
+def domain_key(domain: str) -> str:
+    """What a domain is compared by in rules: the same for all spellings of one name.
+
+    In lower case and NFC, with each A-label as the U-label it stands for (RFC 5890
+    §2.3.2.1); a label that is no valid A-label, or a pattern of one, stays as it is.
+    """
+    lower = domain.lower()
+    if "xn--" in lower:
+        lower = ".".join(map(_u_label, lower.split(".")))
+    return lower if lower.isascii() else unicodedata.normalize("NFC", lower)
+
+
+def _u_label(label: str) -> str:
+    try:
+        return idna.ulabel(label) if label.startswith("xn--") else label
+    except idna.IDNAError:
+        return label
 
 
 @attrs.frozen(slots=True)
@@ -66,12 +87,17 @@ class Mailbox:
 
     @property
     def key(self) -> str:
-        """The mailbox for comparisons of policy: `str`, all in lower case.
+        """The mailbox for comparisons of policy: `str`, in lower case and NFC.
 
         RFC 5321 §2.4 leaves the case of a local part to its own host; here that
-        host is ours, and nobody shall get past a rule by writing ALICE.
+        host is ours, and nobody shall get past a rule by writing ALICE.  The domain
+        is as `domain_key` has it.
         """
-        return str(self).lower()
+        lower = str(self).lower()
+        if lower.isascii() and "xn--" not in lower:
+            return lower
+        local_part, _, domain = lower.rpartition("@")
+        return f"{unicodedata.normalize('NFC', local_part)}@{domain_key(domain)}"
 
     @property
     def is_ascii(self) -> bool:

@@ -9,7 +9,7 @@ from zope.interface import implementer
 
 from submitd.files import WatchedFile
 from submitd.interfaces import ISenderPolicy, Site
-from submitd.mail.address import Mailbox
+from submitd.mail.address import Mailbox, domain_key
 from submitd.mail.login import login_key
 from submitd.options import option
 from submitd.policy.senders_file import EVERYBODY, Rules, parse
@@ -56,7 +56,7 @@ class SenderRules:
     def may_send_as(self, login: str, mailbox: Mailbox) -> bool:
         """See `ISenderPolicy`."""
         login, address = login_key(login), mailbox.key
-        if login == address:
+        if _is_own(login, address):
             return True
         rules = self._rules()
         return rules.allow(login, address) or rules.allow(EVERYBODY, address)
@@ -64,7 +64,7 @@ class SenderRules:
     def explain(self, login: str, mailbox: Mailbox) -> str:
         """In words for the operator: whether, and by which rule."""
         login, address = login_key(login), mailbox.key
-        if login == address:
+        if _is_own(login, address):
             return f"{login} may send as {address}: it is its own address"
         rules = self._rules()
         for subject in (login, EVERYBODY):
@@ -105,6 +105,12 @@ class SenderRules:
             faults=len(rules.faults),
         )
         return rules
+
+
+def _is_own(login: str, address: str) -> bool:
+    """Whether a login, by its key, is that address, however it spells the domain."""
+    local_part, at, domain = login.rpartition("@")
+    return f"{local_part}{at}{domain_key(domain)}" == address
 
 
 _NO_RULES = parse(b"")

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 
 import attrs
 
-from submitd.mail.address import Mailbox
+from submitd.mail.address import Mailbox, domain_key
 from submitd.mail.login import login_fault, login_key
 
 EVERYBODY = "*"
@@ -33,7 +33,7 @@ class Pattern:
 
     :ivar text: as the file writes it.
     :ivar exact: the one mailbox, if it is one.
-    :ivar domain: the domain in lower case, if it is all of one.
+    :ivar domain: the `domain_key` of the domain, if it is all of one.
     :ivar regex: what the `Mailbox.key` of an address matches, if it has wildcards.
     """
 
@@ -61,12 +61,12 @@ class Pattern:
         if not at:
             raise ValueError(f"{text} is neither an address nor a pattern of addresses")
         if local_part in ("", "*") and "*" not in domain:
-            return cls(text, domain=domain.lower())
+            return cls(text, domain=domain_key(domain))
         if not wildcards:
             return cls(text, exact=sample)
-        local_regex = _regex(local_part or "*", ".*")
+        local_regex = _regex(login_key(local_part) or "*", ".*")
         # A domain has no "@" in it, so what stands before the last one is the local part.
-        return cls(text, regex=f"{local_regex}@{_regex(domain, '[^@]*')}")
+        return cls(text, regex=f"{local_regex}@{_regex(domain_key(domain), '[^@]*')}")
 
     def matches(self, address: str) -> bool:
         """Whether *address*, the key of a mailbox, is one of them."""
@@ -78,7 +78,7 @@ class Pattern:
 
 
 def _regex(text: str, wildcard: str) -> str:
-    return wildcard.join(re.escape(part) for part in text.lower().split("*"))
+    return wildcard.join(re.escape(part) for part in text.split("*"))
 
 
 @attrs.frozen(slots=True)

@@ -76,6 +76,9 @@ def test_interface(rules: SenderRules) -> None:
         ("mallory", "noreply@example.org", True),
         ("mallory", "mallory@example.org", False),
         ("mallory@example.net", "mallory@example.net", True),
+        ("jörg@xn--bcher-kva.example", "Jörg@bücher.example", True),
+        ("jörg@bücher.example", "jörg@XN--bcher-kva.example", True),
+        ("jörg@bücher.example", "jörg@bucher.example", False),
         ("", "ann@example.org", False),
     ],
 )

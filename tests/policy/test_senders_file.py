@@ -50,6 +50,15 @@ def key(address: str) -> str:
         ("a.b+*@example.org", ["a.b+c@example.org"], ["axb+c@example.org", "a.bbc@example.org"]),
         ('"ann lee"@example.org', ['"Ann Lee"@example.org'], ["annlee@example.org"]),
         ("@[192.0.2.1]", ["ann@[192.0.2.1]"], ["ann@[192.0.2.11]"]),
+        (
+            "jörg@bücher.example",
+            ["JÖRG@Bücher.example", "jo\u0308rg@xn--bcher-kva.example"],
+            ["jorg@bücher.example", "jörg@bucher.example"],
+        ),
+        ("@xn--bcher-kva.example", ["ann@bücher.example"], ["ann@xn--bcher.example"]),
+        ("ö*@*.bücher.example", ["Öl@a.XN--bcher-kva.example"], ["öl@bücher.example"]),
+        ("a@*.xn--bcher-kva.example", ["a@b.bu\u0308cher.example"], ["a@b.bucher.example"]),
+        ("@xn--b*.example", ["a@xn--bx.example"], ["a@bücher.example"]),
         ("*", ["ann@example.org", '"a b"@[IPv6:::1]'], []),
     ],
 )
