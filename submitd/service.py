@@ -10,9 +10,10 @@ from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, ensureDeferred, maybeDeferred
+from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort
 from twisted.internet.task import LoopingCall
-from twisted.logger import Logger
+from twisted.logger import Logger, globalLogPublisher
 from twisted.python.failure import Failure
 
 from submitd import __version__
@@ -100,8 +101,19 @@ class SubmissionServer(Service):
         )
         self._tls = ServerTls(configuration.tls)
         self._connections = Connections(self._reactor, limits)
+        self._metrics = self._build_metrics()
         self._certificates = LoopingCall(self._tls.reload_if_changed)
         self._certificates.clock = self._reactor
+
+    def _build_metrics(self) -> Any:
+        """The counters, or None where none are wanted."""
+        if self._configuration.metrics.port is None:
+            return None
+        try:
+            from submitd.web.metrics import Metrics
+        except ImportError as error:
+            raise ValueError(f"metrics.port needs the extra `metrics`: {error}") from None
+        return Metrics(self._connections.__len__)
 
     def privilegedStartService(self) -> None:
         """Bind the sockets, while we still may use ports below 1024.
@@ -153,7 +165,24 @@ class SubmissionServer(Service):
                 tls="implicit TLS" if listener.implicit_tls else "STARTTLS",
             )
         self._sockets.clear()
+        if self._metrics is not None:
+            self._serve_metrics()
         self._log.info("submitd {version} is serving", version=__version__)
+
+    def _serve_metrics(self) -> None:
+        from submitd.web.metrics import metrics_site
+
+        options = self._configuration.metrics
+        site = metrics_site(self._metrics)
+        try:
+            port = self._reactor.listenTCP(options.port, site, interface=options.address)
+        except CannotListenError as error:
+            raise OSError(f"metrics: {error}") from None
+        self._ports.append(port)
+        globalLogPublisher.addObserver(self._metrics)
+        self._log.info(
+            "metrics on {address} port {port}", address=options.address, port=port.getHost().port
+        )
 
     def _cannot_serve(self, failure: Failure) -> None:
         self._failed = True
@@ -187,6 +216,8 @@ class SubmissionServer(Service):
         for port in self._ports:
             await maybeDeferred(port.stopListening)
         self._close_sockets()
+        if self._metrics is not None:
+            globalLogPublisher.removeObserver(self._metrics)
         if self._certificates.running:
             self._certificates.stop()
         if self._serving is not None:

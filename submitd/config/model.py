@@ -15,6 +15,7 @@ from submitd.options import not_empty, option
 from submitd.policy.senders import SendersOptions
 from submitd.queue.schedule import DeliveryOptions
 from submitd.transport.options import LimitsOptions, ListenerOptions, TlsOptions
+from submitd.web.options import MetricsOptions
 
 _DOMAIN_OCTETS = 253  # RFC 1035 §2.3.4, less the length octets that text does not show
 
@@ -84,6 +85,7 @@ class Configuration:
         metadata={"plugin": PluginChoice(IRelayBackendFactory, "backend")}
     )
     log: LogOptions
+    metrics: MetricsOptions
 
 
 def _same_socket(one: ListenerOptions, other: ListenerOptions) -> bool:

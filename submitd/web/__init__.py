@@ -1,0 +1,1 @@
+"""What the server shows over HTTP, to the operator alone."""
