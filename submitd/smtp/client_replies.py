@@ -10,6 +10,7 @@ REPLY_LINE_OCTETS = 2048  # RFC 5321 §4.5.3.1 has 512; some servers write more
 REPLY_OCTETS = 65_536  # of one reply, all its lines together: bounds what a peer can make us keep
 DIAGNOSTIC_CHARACTERS = 1000  # logged and stored with each recipient
 
+_CODE = re.compile(rb"[2-5][0-9]{2}")  # RFC 5321 §4.2, and those of other servers
 _ENHANCED = re.compile(r"([245])\.(\d{1,3})\.(\d{1,3})(?:[ ]|$)")  # RFC 2034 §4
 _CLASS = {Action.RELAYED: "2", Action.DELAYED: "4", Action.FAILED: "5"}
 # Refusals of the session, not of a message: "authentication required", "mechanism too
@@ -82,10 +83,10 @@ class ReplyReader:
                 return int(lines[0][:3]), lines
 
     def _is_last(self, line: bytes) -> bool:
-        separator = line[3:4]
-        if not (line[:3].isdigit() and b"200" <= line[:3] < b"600" and separator in b" -"):
+        code, separator = line[:3], line[3:4]
+        if not (_CODE.fullmatch(code) and separator in b" -"):
             raise RemoteProtocolError(f"not a reply: {as_text(line[:80])}")
-        if line[:3] != self._lines[0][:3]:
+        if code != self._lines[0][:3]:
             raise RemoteProtocolError(f"two codes in one reply: {as_text(line[:80])}")
         return separator != b"-"
 

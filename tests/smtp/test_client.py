@@ -522,6 +522,7 @@ def test_closed_at_any_octet(stage: int) -> None:
         b"\r\n",
         b"ok\r\n",
         b"25 ok\r\n",
+        b"25\r\n",
         b"2500 ok\r\n",
         b"150 ok\r\n",
         b"650 ok\r\n",
