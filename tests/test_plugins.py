@@ -1,5 +1,6 @@
 """Plugins are found by kind and name, from wherever they are installed."""
 
+import importlib.util
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -112,10 +113,10 @@ def test_registering_imports_nothing() -> None:
         "import sys, runpy; runpy.run_path(sys.argv[1]);"
         "print([name for name in sys.modules if name.startswith('submitd.')])"
     )
-    path = Path(__file__).parents[1] / "twisted" / "plugins" / "submitd_plugin.py"
+    plugin = importlib.util.find_spec("twisted.plugins.submitd_plugin")
+    assert plugin is not None
     result = subprocess.run(
-        [sys.executable, "-c", check, str(path)],
-        cwd=Path(__file__).parents[1],
+        [sys.executable, "-c", check, str(plugin.origin)],
         capture_output=True,
         text=True,
         check=True,
