@@ -5,12 +5,13 @@ said when it takes the message from them no further.
 """
 
 import base64
+import os
 import re
 import shutil
 import smtplib
 import subprocess
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -40,9 +41,15 @@ def port_number(server: Server, port: Port) -> int:
     return server.implicit_port if port == "implicit" else server.starttls_port
 
 
-def run(command: list[str | Path], content: bytes | None = None) -> str:
+def run(
+    command: list[str | Path],
+    content: bytes | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> str:
     """Run a client to its end; what it printed.
 
+    :param content: its standard input.
+    :param environment: more variables for it.
     :raises Refused: when it fails.
     """
     done = subprocess.run(
@@ -51,6 +58,7 @@ def run(command: list[str | Path], content: bytes | None = None) -> str:
         stdin=subprocess.DEVNULL if content is None else None,
         capture_output=True,
         timeout=TIMEOUT_S,
+        env={**os.environ, **(environment or {})},
         check=False,
     )
     output = (done.stdout + done.stderr).decode(errors="replace")
