@@ -356,8 +356,12 @@ class ISubmission(Interface):
     def reset() -> None:
         """The envelope and any message that had begun are dropped."""
 
-    def closed(reason: str) -> None:
-        """The connection is gone; a message not yet answered may or may not be stored."""
+    def closed(reason: str, leniencies: Mapping[str, int] | None = None) -> None:
+        """The connection is gone; a message not yet answered may or may not be stored.
+
+        :param leniencies: what the client was forgiven, and how often
+            (`submitd.smtp.leniencies`).
+        """
 
 
 class ISubmissionFactory(Interface):

@@ -8,6 +8,7 @@ import sys
 from types import FrameType
 from typing import Any
 
+import attrs
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, ensureDeferred, maybeDeferred
 from twisted.internet.error import CannotListenError
@@ -95,6 +96,7 @@ class SubmissionServer(Service):
             recipients_per_message=limits.recipients_per_message,
             failed_logins_per_connection=limits.failed_logins_per_connection,
             errors_per_connection=limits.errors_per_connection,
+            junk_commands_per_connection=limits.junk_commands_per_connection,
             messages_per_connection=limits.messages_per_connection,
             future_release_s=limits.future_release_s,
             bare_line_ends=configuration.completion.bare_line_ends,
@@ -126,7 +128,9 @@ class SubmissionServer(Service):
                 listener = SubmissionListener(
                     options.name,
                     implicit_tls=options.tls == "implicit",
-                    settings=self._settings,
+                    settings=attrs.evolve(
+                        self._settings, missing_angle_brackets=options.missing_angle_brackets
+                    ),
                     limits=self._configuration.limits,
                     tls=self._tls,
                     connections=self._connections,

@@ -1,8 +1,9 @@
 """Slows down those who guess passwords, by address; a good login is never held up."""
 
-import ipaddress
 from collections import OrderedDict
 from collections.abc import Callable
+
+from submitd.transport.addresses import Place, client_and_network
 
 FREE_FAILURES = 3  # a person who mistypes notices nothing
 FIRST_DELAY_S = 1.0
@@ -26,11 +27,11 @@ class LoginThrottle:
     def __init__(self, seconds: Callable[[], float], addresses: int = ADDRESSES) -> None:
         self._seconds = seconds
         self._addresses = addresses
-        self._failures: OrderedDict[bytes | str, tuple[int, float]] = OrderedDict()
+        self._failures: OrderedDict[Place, tuple[int, float]] = OrderedDict()
 
     def delay_s(self, address: str) -> float:
         """Seconds to wait before a failed login from *address* is answered; 0 at first."""
-        beyond = self._count(_network(address)) - FREE_FAILURES
+        beyond = self._count(_client(address)) - FREE_FAILURES
         if beyond <= 0:
             return 0.0
         # The exponent is bounded before the power is taken: 2.0**1024 overflows.
@@ -38,34 +39,28 @@ class LoginThrottle:
 
     def failed(self, address: str) -> None:
         """A login from *address* was refused."""
-        network = _network(address)
-        self._failures[network] = (self._count(network) + 1, self._seconds())
-        self._failures.move_to_end(network)
+        client = _client(address)
+        self._failures[client] = (self._count(client) + 1, self._seconds())
+        self._failures.move_to_end(client)
         if len(self._failures) > self._addresses:
             self._failures.popitem(last=False)
 
     def succeeded(self, address: str) -> None:
         """A login from *address* was good."""
-        network = _network(address)
-        count = self._count(network) // 2
+        client = _client(address)
+        count = self._count(client) // 2
         if count:
-            self._failures[network] = (count, self._failures[network][1])
+            self._failures[client] = (count, self._failures[client][1])
         else:
-            self._failures.pop(network, None)
+            self._failures.pop(client, None)
 
-    def _count(self, network: bytes | str) -> int:
-        count, last_s = self._failures.get(network, (0, 0.0))
+    def _count(self, client: Place) -> int:
+        count, last_s = self._failures.get(client, (0, 0.0))
         if count and abs(self._seconds() - last_s) >= FORGET_S:
-            del self._failures[network]
+            del self._failures[client]
             return 0
         return count
 
 
-def _network(address: str) -> bytes | str:
-    try:
-        ip = ipaddress.ip_address(address)
-    except ValueError:
-        return address  # not of the Internet, such as a UNIX socket
-    if isinstance(ip, ipaddress.IPv6Address):
-        return ip.ipv4_mapped.packed if ip.ipv4_mapped else ip.packed[:8]
-    return ip.packed
+def _client(address: str) -> Place:
+    return client_and_network(address)[0]

@@ -34,6 +34,8 @@ class Command:
     :ivar argument: whether it takes one.
     :ivar missing: the reply when a required argument is missing.
     :ivar octets: longest line.
+    :ivar is_junk: whether it brings no message any further, so that a client may say it
+        only so often (`Settings.junk_commands_per_connection`).
     """
 
     verb: Verb
@@ -41,25 +43,26 @@ class Command:
     argument: Argument
     missing: Reply = replies.NEEDS_ARGUMENT
     octets: int = COMMAND_OCTETS
+    is_junk: bool = False
 
 
 COMMANDS: Mapping[bytes, Command] = {
     command.verb.value: command
     for command in (
-        Command(Verb.EHLO, "_ehlo", Argument.REQUIRED, replies.BAD_HELO_NAME),
-        Command(Verb.HELO, "_helo", Argument.REQUIRED, replies.BAD_HELO_NAME),
+        Command(Verb.EHLO, "_ehlo", Argument.REQUIRED, replies.BAD_HELO_NAME, is_junk=True),
+        Command(Verb.HELO, "_helo", Argument.REQUIRED, replies.BAD_HELO_NAME, is_junk=True),
         Command(Verb.STARTTLS, "_starttls", Argument.NONE),
         Command(Verb.AUTH, "_auth", Argument.REQUIRED, octets=AUTH_OCTETS),
         Command(Verb.MAIL, "_mail_from", Argument.REQUIRED, replies.BAD_MAIL_SYNTAX),
         Command(Verb.RCPT, "_rcpt", Argument.REQUIRED, replies.BAD_RCPT_SYNTAX),
         Command(Verb.DATA, "_data", Argument.NONE),
         Command(Verb.BDAT, "_bdat", Argument.REQUIRED, replies.BAD_BDAT_SYNTAX),
-        Command(Verb.RSET, "_rset", Argument.NONE),
+        Command(Verb.RSET, "_rset", Argument.NONE, is_junk=True),
         # RFC 5321 §4.1.1.9: a parameter of NOOP should be ignored.
-        Command(Verb.NOOP, "_noop", Argument.OPTIONAL),
-        Command(Verb.VRFY, "_vrfy", Argument.REQUIRED),
+        Command(Verb.NOOP, "_noop", Argument.OPTIONAL, is_junk=True),
+        Command(Verb.VRFY, "_vrfy", Argument.REQUIRED, is_junk=True),
         Command(Verb.EXPN, "_expn", Argument.OPTIONAL),
-        Command(Verb.HELP, "_help", Argument.OPTIONAL),
+        Command(Verb.HELP, "_help", Argument.OPTIONAL, is_junk=True),
         Command(Verb.QUIT, "_quit", Argument.NONE),
     )
 }

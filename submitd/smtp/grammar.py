@@ -22,6 +22,9 @@ _PATH = r'<((?:[^<>"\\]|"(?:[^"\\]|\\.)*")*)>'
 # Spaces after the colon are not in the grammar; many printers and scripts send one.
 _FROM = re.compile(rf"FROM: *{_PATH}(?: +(\S.*?))? *", re.IGNORECASE)
 _TO = re.compile(rf"TO: *{_PATH}(?: +(\S.*?))? *", re.IGNORECASE)
+# Without brackets, where the listener allows it: no octet that could end or quote a path.
+_BARE_FROM = re.compile(r'FROM: *([^\s<>"@]+@[^\s<>"@]+)(?: +(\S.*?))? *', re.IGNORECASE)
+_BARE_TO = re.compile(r'TO: *([^\s<>"@]+@[^\s<>"@]+)(?: +(\S.*?))? *', re.IGNORECASE)
 # RFC 5321 §4.1.2, appendix C: source routes are to be accepted and ignored.
 _SOURCE_ROUTE = re.compile(r"@[A-Za-z0-9_.-]+(?:,@[A-Za-z0-9_.-]+)*:")
 _CHUNK = re.compile(r"([0-9]{1,20})(?: +(LAST))?", re.IGNORECASE)  # RFC 3030 §2
@@ -29,12 +32,13 @@ _CHUNK = re.compile(r"([0-9]{1,20})(?: +(LAST))?", re.IGNORECASE)  # RFC 3030 §
 PATH_OCTETS = 256  # RFC 5321 §4.5.3.1.3, with the brackets
 
 
-def parse_mail(text: str) -> MailReceived:
+def parse_mail(text: str, *, brackets: bool = True) -> MailReceived:
     """Read what follows `MAIL `.
 
+    :param brackets: whether the path needs its angle brackets.
     :raises RemoteProtocolError: with the reply to give.
     """
-    match = _FROM.fullmatch(text)
+    match = _FROM.fullmatch(text) or (None if brackets else _BARE_FROM.fullmatch(text))
     if match is None:
         raise RemoteProtocolError("no reverse-path", replies.BAD_MAIL_SYNTAX)
     path, parameters = match.groups()
@@ -51,14 +55,15 @@ def parse_mail(text: str) -> MailReceived:
     return event
 
 
-def parse_rcpt(text: str, hostname: str, *, utf8: bool) -> RcptReceived:
+def parse_rcpt(text: str, hostname: str, *, utf8: bool, brackets: bool = True) -> RcptReceived:
     """Read what follows `RCPT `.
 
     :param hostname: the domain of `<postmaster>` (RFC 5321 §4.1.1.3).
     :param utf8: whether MAIL had SMTPUTF8.
+    :param brackets: whether the path needs its angle brackets.
     :raises RemoteProtocolError: with the reply to give.
     """
-    match = _TO.fullmatch(text)
+    match = _TO.fullmatch(text) or (None if brackets else _BARE_TO.fullmatch(text))
     if match is None:
         raise RemoteProtocolError("no forward-path", replies.BAD_RCPT_SYNTAX)
     path, parameters = match.groups()

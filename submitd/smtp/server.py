@@ -31,6 +31,7 @@ from submitd.smtp.framing import (
     LineFault,
 )
 from submitd.smtp.grammar import parse_bdat, parse_mail, parse_rcpt
+from submitd.smtp.leniencies import Leniency
 from submitd.smtp.replies import Reply, reply
 from submitd.smtp.sasl import MECHANISMS, Challenge, MalformedResponse, Mechanism
 from submitd.smtp.states import TRANSITIONS, State, Verb
@@ -47,6 +48,14 @@ class Wait(enum.Enum):
 
 NEED_DATA = Wait.NEED_DATA
 PAUSED = Wait.PAUSED
+
+PIECE_OCTETS = 4096
+"""Content is handed on in pieces of at least this many octets, but for the last one, so
+that a message of tiny chunks or TLS records costs what others cost."""
+
+# What other protocols begin with, so that nothing else of theirs is read as commands.
+_NOT_SMTP = frozenset({b"GET", b"POST", b"PUT", b"HEAD", b"OPTIONS", b"DELETE", b"CONNECT", b"PRI"})
+_TLS_HANDSHAKE = b"\x16"  # RFC 8446 §5.1; SSL 2 had an octet above 127 there
 
 _LOGGED_IN = frozenset({State.READY, State.MAIL, State.RCPT, State.DATA, State.BDAT, State.CHUNKS})
 _WITH_ADDRESS = frozenset({Verb.MAIL, Verb.RCPT, Verb.VRFY})  # RFC 6531 §3.3, §3.7.4
@@ -99,6 +108,9 @@ class Settings:
     :ivar future_release_s: how long a message may be held (RFC 4865); 0 to not offer it.
     :ivar failed_logins_per_connection: failed logins after which the session ends.
     :ivar errors_per_connection: refused commands after which the session ends.
+    :ivar junk_commands_per_connection: commands that bring no message any further, after
+        which the session ends; each message accepted begins the count anew.
+    :ivar missing_angle_brackets: whether paths without their brackets are taken.
     :ivar bare_line_ends: what a bare CR or LF in a message leads to.
     :ivar mechanisms: names of the SASL mechanisms offered, the preferred one first.
     """
@@ -108,8 +120,10 @@ class Settings:
     recipients_per_message: int
     failed_logins_per_connection: int
     errors_per_connection: int
+    junk_commands_per_connection: int = 100
     messages_per_connection: int = 0
     future_release_s: int = 0
+    missing_angle_brackets: bool = False
     bare_line_ends: Literal["normalise", "reject"] = "normalise"
     mechanisms: tuple[str, ...] = tuple(MECHANISMS)
     # Made once for all sessions.
@@ -131,6 +145,7 @@ class ServerSession:
     :ivar state: where it stands.
     :ivar errors: refused commands so far.
     :ivar failed_logins: refused logins so far.
+    :ivar leniencies: how often each leniency was needed so far.
     """
 
     __slots__ = (
@@ -142,10 +157,12 @@ class ServerSession:
         "_ended",
         "_exchange",
         "_greeting_due",
+        "_junk",
         "_lines",
         "_mail",
         "_mechanism",
         "_out",
+        "_piece",
         "_reader",
         "_recipients",
         "_release_by",
@@ -156,6 +173,7 @@ class ServerSession:
         "_transactions",
         "errors",
         "failed_logins",
+        "leniencies",
         "state",
     )
 
@@ -178,6 +196,9 @@ class ServerSession:
         self._skip = 0  # octets of a refused chunk still to come,
         self._skip_reply: Reply | None = None  # and what to say behind them
         self._too_big = False
+        self._piece = bytearray()  # content that is too little to be handed on yet
+        self._junk = 0  # since the last message
+        self.leniencies: dict[str, int] = {}
         self.errors = 0
         self.failed_logins = 0
         self._ended = False
@@ -194,7 +215,10 @@ class ServerSession:
         """Take octets as they came."""
         if self.state is State.HANDSHAKE:
             raise LocalProtocolError("octets of the handshake are not the session's")
+        begins = self.state is State.CLEAR and not len(self._lines)
         self._lines.append(data)
+        if begins and (data[:1] == _TLS_HANDSHAKE or not data[:1].isascii()):
+            self._not_smtp()
 
     def data_to_send(self) -> bytes:
         """Remove and return all octets that wait to be sent."""
@@ -241,13 +265,18 @@ class ServerSession:
             if state is State.DATA:
                 return self._read_content()
             if state is State.BDAT:
-                return self._read_chunk()
+                chunk = self._read_chunk()
+                if chunk is None:
+                    continue
+                return chunk
             if state is State.HANDSHAKE:
                 return NEED_DATA
             if state is State.CLOSED:
                 return self._report_close()
-            if self._skip_reply is not None and not self._skip_chunk(self._skip_reply):
-                return NEED_DATA
+            if self._skip_reply is not None:
+                if not self._skip_chunk(self._skip_reply):
+                    return NEED_DATA
+                continue
             line = self._lines.take_line()
             if line is None:
                 return NEED_DATA
@@ -276,6 +305,8 @@ class ServerSession:
         if self._reader is not None:  # the end of the message has been judged
             self._reader = None
             self.state = State.READY
+            if positive:
+                self._junk = 0
         if not positive:
             self._count(verdict)
         elif target is State.DATA:
@@ -308,9 +339,17 @@ class ServerSession:
             return None
         if self.state is State.AUTH:
             return self._auth_response(line)
+        octets = len(line) + len(CRLF)
+        stripped = line.rstrip(b" \t")
+        if len(stripped) < len(line):
+            self._lenient(Leniency.TRAILING_SPACE)
+            line = stripped
         word, _, rest = line.partition(b" ")
         command = COMMANDS.get(word) or COMMANDS.get(word.upper())
         if command is None:
+            if word.upper() in _NOT_SMTP:
+                self._not_smtp()
+                return None
             unknown = replies.STARTTLS_FIRST if self.state is State.CLEAR else None
             self._refuse(unknown or replies.UNKNOWN_COMMAND)
             return None
@@ -321,8 +360,10 @@ class ServerSession:
             else:
                 self._refuse(target)
             return None
+        if command.is_junk and not self._may_go_on():
+            return None
         try:
-            argument = self._check(command, line, rest)
+            argument = self._check(command, octets, rest)
             event: events.Event | None = getattr(self, command.handler)(argument, target)
         except RemoteProtocolError as error:
             if error.reply is None:  # every error of the grammar carries one
@@ -331,8 +372,8 @@ class ServerSession:
             return None
         return event
 
-    def _check(self, command: Command, line: bytes, rest: bytes) -> str:
-        if len(line) + len(CRLF) > command.octets:
+    def _check(self, command: Command, octets: int, rest: bytes) -> str:
+        if octets > command.octets:
             raise RemoteProtocolError("line too long", replies.LINE_TOO_LONG)
         try:
             argument = rest.decode("utf-8" if command.verb in _WITH_ADDRESS else "ascii")
@@ -340,13 +381,41 @@ class ServerSession:
             raise RemoteProtocolError("not text", replies.BAD_CHARACTER) from None
         if not argument.isprintable():
             raise RemoteProtocolError("control character", replies.BAD_CHARACTER)
-        argument = argument.strip(" ")
+        if argument[:1] == " ":
+            self._lenient(Leniency.EXTRA_SPACES)
+            argument = argument.lstrip(" ")
         if argument:
             if command.argument is Argument.NONE:
                 raise RemoteProtocolError("argument", replies.NO_ARGUMENT)
         elif command.argument is Argument.REQUIRED:
             raise RemoteProtocolError("no argument", command.missing)
         return argument
+
+    def _may_go_on(self) -> bool:
+        """Count a command that does nothing; False when it was one too many."""
+        self._junk += 1
+        if self._junk <= self._settings.junk_commands_per_connection:
+            return True
+        self._close(replies.TOO_MUCH_JUNK, "too many commands without a message")
+        return False
+
+    def _not_smtp(self) -> None:
+        self._lines.take_all()
+        self._close(replies.NOT_SMTP, "not SMTP")
+
+    def _lenient(self, leniency: Leniency) -> None:
+        self.leniencies[leniency] = self.leniencies.get(leniency, 0) + 1
+
+    def _look_at_path(self, argument: str, colon: int) -> None:
+        """Note what the path of MAIL or RCPT was forgiven; *colon* stands before it."""
+        first = argument[colon + 1]
+        if first == "<":
+            return
+        if first == " ":
+            self._lenient(Leniency.SPACE_AFTER_COLON)
+            first = argument[colon + 1 :].lstrip(" ")[0]
+        if first != "<":
+            self._lenient(Leniency.MISSING_BRACKETS)
 
     def _refuse(self, refusal: Reply) -> None:
         self._out.append(refusal.encoded)
@@ -355,12 +424,15 @@ class ServerSession:
     def _count(self, refusal: Reply) -> None:
         if refusal.code < 500:
             return
-        self.errors += 1
         if refusal.code == 535:
             self.failed_logins += 1
             if self.failed_logins >= self._settings.failed_logins_per_connection:
                 self._close(replies.TOO_MANY_FAILED_LOGINS, "too many failed logins")
                 return
+        self._count_error()
+
+    def _count_error(self) -> None:
+        self.errors += 1
         if self.errors >= self._settings.errors_per_connection:
             self._close(replies.TOO_MANY_ERRORS, "too many errors")
 
@@ -406,8 +478,9 @@ class ServerSession:
         return events.StartTlsAccepted()
 
     def _auth(self, argument: str, _target: State) -> events.Event | None:
-        # Windows Mail and others send two spaces after the mechanism's name.
         name, *rest = argument.split()
+        if "  " in argument:
+            self._lenient(Leniency.SPACES_IN_AUTH)
         name = name.upper()
         if name not in self._settings.mechanisms:
             raise RemoteProtocolError("unknown mechanism", replies.UNKNOWN_MECHANISM)
@@ -460,7 +533,8 @@ class ServerSession:
         if 0 < settings.messages_per_connection <= self._transactions:
             self._close(replies.TOO_MANY_MESSAGES, "too many messages")
             return None
-        mail = parse_mail(argument)
+        mail = parse_mail(argument, brackets=not settings.missing_angle_brackets)
+        self._look_at_path(argument, len("FROM"))
         reverse_path = mail.reverse_path
         if reverse_path is not None and not reverse_path.is_fully_qualified:
             raise RemoteProtocolError("unqualified", replies.SENDER_NOT_QUALIFIED)
@@ -474,11 +548,23 @@ class ServerSession:
         return mail
 
     def _rcpt(self, argument: str, target: State) -> events.Event | None:
-        rcpt = parse_rcpt(argument, self._settings.hostname, utf8=self._mail.utf8)
+        settings = self._settings
+        rcpt = parse_rcpt(
+            argument,
+            settings.hostname,
+            utf8=self._mail.utf8,
+            brackets=not settings.missing_angle_brackets,
+        )
+        self._look_at_path(argument, len("TO"))
         if not rcpt.mailbox.is_fully_qualified:
             raise RemoteProtocolError("unqualified", replies.RECIPIENT_NOT_QUALIFIED)
-        if self._recipients >= self._settings.recipients_per_message:
+        if self._recipients >= settings.recipients_per_message:
+            # RFC 5321 §4.5.3.1.10: those beyond come again later.  Who goes on to twice
+            # as many does not listen, and that counts.
+            self._recipients += 1
             self._refuse(replies.TOO_MANY_RECIPIENTS)
+            if self._recipients > 2 * settings.recipients_per_message:
+                self._count_error()
             return None
         self._awaited = target
         return rcpt
@@ -496,6 +582,7 @@ class ServerSession:
 
     def _start_over(self, state: State) -> None:
         self._reader = None  # chunks may have begun a message
+        self._piece.clear()
         self.state = state
 
     def _noop(self, _argument: str, _target: State) -> None:
@@ -532,15 +619,36 @@ class ServerSession:
         if rest is not None:
             self._lines.append(rest)
             self._ended = True
-        if reader.size > self._settings.message_size_bytes:
+        most = self._settings.message_size_bytes
+        if reader.size > most:
+            if reader.size > 2 * most:
+                self._close(replies.MESSAGE_TOO_BIG, "a message without end")
+                return self._report_close()
             self._too_big = True  # the rest is read and dropped: DATA has no other end
-        elif content:
-            return events.ContentReceived(content)
+        elif content or self._piece:
+            piece = self._collect(content, self._ended)
+            if piece is not None:
+                return piece
         return self._end_of_data(reader) if self._ended else NEED_DATA
+
+    def _collect(self, content: bytes, ended: bool) -> events.ContentReceived | None:
+        """Join small pieces; None while what there is is too little."""
+        piece = self._piece
+        if not piece and (ended or len(content) >= PIECE_OCTETS):
+            return events.ContentReceived(content)
+        piece += content
+        if not ended and len(piece) < PIECE_OCTETS:
+            return None
+        content = bytes(piece)
+        piece.clear()
+        return events.ContentReceived(content)
 
     def _end_of_data(self, reader: ContentReader) -> events.Event:
         self._ended = False
         self._awaited = State.READY
+        self._piece.clear()
+        if reader.bare_line_ends:
+            self._lenient(Leniency.BARE_LINE_END)
         refused: Reply | None = None
         if self._too_big:
             refused = replies.MESSAGE_TOO_BIG
@@ -554,6 +662,8 @@ class ServerSession:
 
     def _bdat(self, argument: str, target: State) -> events.Event | None:
         octets, last = parse_bdat(argument)
+        if not octets and not last and not self._may_go_on():
+            return None
         so_far = self._reader.size if self._reader is not None else 0
         if so_far + octets > self._settings.message_size_bytes:
             self._refuse_chunk(octets, replies.MESSAGE_TOO_BIG)
@@ -585,14 +695,15 @@ class ServerSession:
             return False
         self._skip_reply = None
         self._refuse(refusal)
-        return self.state is not State.CLOSED
+        return True
 
     def _drop_message(self) -> events.Event:
         """A failed chunk fails the message (RFC 3030 §2)."""
         self._start_over(State.READY)
         return events.TransactionReset()
 
-    def _read_chunk(self) -> events.Event | Wait:
+    def _read_chunk(self) -> events.Event | Wait | None:
+        """Read on in a chunk; None when it is whole and nothing else came of it."""
         reader = self._reader
         if not isinstance(reader, ChunkReader):
             raise LocalProtocolError("no message is being read after BDAT")
@@ -609,6 +720,6 @@ class ServerSession:
         elif done:
             self._out.append(reply(250, "2.0.0", f"{self._chunk} octets received").encoded)
             self.state = State.CHUNKS
-        if content:
-            return events.ContentReceived(content)
-        return self.next_event()
+        if content or (self._ended and self._piece):
+            return self._collect(content, self._ended)
+        return None

@@ -6,6 +6,16 @@ from typing import Literal
 import attrs
 
 from submitd.options import at_least, between, not_empty, option
+from submitd.transport.addresses import Networks
+
+
+def _networks(texts: tuple[str, ...]) -> str | None:
+    for text in texts:
+        try:
+            Networks([text])
+        except ValueError:
+            return 'networks, such as "192.0.2.0/24" or "2001:db8::/32", with no bits behind them'
+    return None
 
 
 @attrs.frozen(kw_only=True)
@@ -52,6 +62,11 @@ class ListenerOptions:
     )
     tls: Literal["implicit", "starttls"] = option(
         "implicit: TLS from the first byte (RFC 8314); starttls: nothing of value before STARTTLS."
+    )
+    missing_angle_brackets: bool = option(
+        "Take MAIL FROM:a@b.example without its angle brackets, and RCPT likewise: for old"
+        " printers and alarm systems.",
+        default=False,
     )
 
     def __attrs_post_init__(self) -> None:
@@ -101,13 +116,32 @@ class LimitsOptions:
         "Most connections at one time, all listeners together.", default=2000, check=at_least(1)
     )
     connections_per_address: int = option(
-        "Most connections at one time from one IP address.", default=100, check=at_least(1)
+        "Most connections at one time from one client: an IPv4 address, an IPv6 /64.",
+        default=100,
+        check=at_least(1),
+    )
+    connections_per_network: int = option(
+        "Most connections at one time from one network: an IPv4 /24, an IPv6 /48.",
+        default=500,
+        check=at_least(1),
+    )
+    exempt_networks: tuple[str, ...] = option(
+        "Networks without these two limits, such as those of a web mail server or a gateway."
+        " `connections` holds for them too.",
+        default=(),
+        check=_networks,
     )
     failed_logins_per_connection: int = option(
         "Failed logins after which a connection is closed (421).", default=5, check=at_least(1)
     )
     errors_per_connection: int = option(
         "Refused commands after which a connection is closed (421).", default=50, check=at_least(1)
+    )
+    junk_commands_per_connection: int = option(
+        "Commands that bring no message any further (EHLO, HELO, HELP, NOOP, RSET, VRFY, empty"
+        " chunks) after which a connection is closed (421); counted anew after each message.",
+        default=100,
+        check=at_least(10),
     )
     handshake_s: int = option(
         "Seconds a client has to complete the TLS handshake.", default=30, check=at_least(1)
@@ -117,12 +151,18 @@ class LimitsOptions:
     )
     # RFC 5321 §4.5.3.2.7 has 5 minutes; RFC 6409 lets a submission server differ.
     command_s: int = option(
-        "Seconds a logged-in client may stay silent between commands.",
+        "Seconds a logged-in client has from one reply to the end of its next command.",
         default=300,
         check=at_least(1),
     )
     data_s: int = option(
         "Seconds a client may stay silent within a message.", default=180, check=at_least(1)
+    )
+    data_rate_bytes_s: int = option(
+        "How many octets a second a message has to come with, on average over `data_s`;"
+        " 0 for no minimum.",
+        default=100,
+        check=at_least(0),
     )
     close_s: int = option(
         "Seconds an ending connection has to take the last reply.", default=10, check=at_least(1)

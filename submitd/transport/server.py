@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import (
     IAddress,
@@ -25,11 +26,15 @@ from submitd.smtp import events, replies
 from submitd.smtp.replies import Reply
 from submitd.smtp.server import ServerSession, Settings
 from submitd.smtp.states import State
+from submitd.transport.addresses import Networks, Place, client_and_network
 from submitd.transport.options import LimitsOptions
 from submitd.transport.tls import ServerTls, tls_info
 
 READ_AHEAD_OCTETS = 65_536  # of pipelined commands, kept while a verdict is awaited
 SWEEP_S = 1.0
+LOGIN_IN_PEACE_S = 10.0
+"""How long a client without a login is safe from being cut off to make room for others."""
+NOTICE_S = 10.0  # between two log lines that tell of the same limit
 _NEVER = float("inf")
 _IN_TRANSACTION = frozenset(
     {State.AUTH, State.MAIL, State.RCPT, State.DATA, State.BDAT, State.CHUNKS}
@@ -41,6 +46,10 @@ _IN_MESSAGE = frozenset({State.DATA, State.BDAT, State.CHUNKS})
 class Connections:
     """All open connections of all listeners: their number, their deadlines, their end.
 
+    When all places are taken, a newcomer gets that of the client that has been longest
+    without a login, if it had time for one: those who only hold connections open can't
+    keep users out.
+
     One call a second looks at every deadline: cheaper than a timer for each
     connection, which each octet received would have to move.
 
@@ -48,10 +57,16 @@ class Connections:
     :param limits: `[limits]`.
     """
 
+    _log = Logger()
+
     def __init__(self, reactor: Any, limits: LimitsOptions) -> None:
         self._limits = limits
-        self._open: set[SubmissionProtocol] = set()
-        self._by_address: Counter[str] = Counter()
+        self._exempt = Networks(limits.exempt_networks)
+        self._open: dict[SubmissionProtocol, tuple[Place, Place]] = {}
+        self._strangers: dict[SubmissionProtocol, float] = {}  # since when, in that order
+        self._by_client: Counter[Place] = Counter()
+        self._by_network: Counter[Place] = Counter()
+        self._notices: dict[str, _Notice] = {}
         self._drained: Deferred[None] | None = None
         self._sweep = LoopingCall(self._look_at_deadlines)
         self._sweep.clock = reactor
@@ -66,22 +81,70 @@ class Connections:
         """Begin to watch the deadlines."""
         self._sweep.start(SWEEP_S, now=False)
 
-    def admit(self, connection: "SubmissionProtocol", address: str) -> bool:
-        """Count a new connection; False when there are too many, or the server is stopping."""
-        self._open.add(connection)
-        self._by_address[address] += 1
-        return (
-            self._drained is None
-            and len(self._open) <= self._limits.connections
-            and self._by_address[address] <= self._limits.connections_per_address
-        )
+    def admit(self, connection: "SubmissionProtocol", address: str) -> Reply | None:
+        """Count a new connection; the reply that refuses it, when it is one too many."""
+        client, network = place = client_and_network(address)
+        limits = self._limits
+        self._open[connection] = place
+        self._by_client[client] += 1
+        self._by_network[network] += 1
+        if self._drained is not None:
+            return replies.SHUTTING_DOWN
+        of_client = self._by_client[client] > limits.connections_per_address
+        of_network = self._by_network[network] > limits.connections_per_network
+        if (of_client or of_network) and address not in self._exempt:
+            if of_client:
+                self._notice("connections_per_address", limits.connections_per_address, address)
+                return replies.TOO_MANY_FROM_ADDRESS
+            self._notice("connections_per_network", limits.connections_per_network, address)
+            return replies.TOO_MANY_FROM_NETWORK
+        if len(self._open) > limits.connections:
+            self._notice("connections", limits.connections, address)
+            if not self._make_room():
+                return replies.TOO_MANY_CONNECTIONS
+        self._strangers[connection] = self.seconds()
+        return None
 
-    def forget(self, connection: "SubmissionProtocol", address: str) -> None:
+    def _make_room(self) -> bool:
+        for stranger, since_s in self._strangers.items():
+            if self.seconds() - since_s < LOGIN_IN_PEACE_S:
+                break
+            del self._strangers[stranger]
+            stranger.abort("made room for others")
+            return True
+        return False
+
+    def _notice(self, limit: str, most: int, address: str) -> None:
+        """Log that a limit was met, now and then."""
+        notice = self._notices.setdefault(limit, _Notice())
+        notice.times += 1
+        now_s = self.seconds()
+        if now_s < notice.again_s:
+            return
+        self._log.warn(
+            "{limit} = {most} is reached, {times} times since this was said last; by {client}",
+            line="limit",
+            limit=limit,
+            most=most,
+            times=notice.times,
+            client=address,
+        )
+        notice.times = 0
+        notice.again_s = now_s + NOTICE_S
+
+    def logged_in(self, connection: "SubmissionProtocol") -> None:
+        """A connection belongs to a user now."""
+        self._strangers.pop(connection, None)
+
+    def forget(self, connection: "SubmissionProtocol") -> None:
         """A connection is gone."""
-        self._open.discard(connection)
-        self._by_address[address] -= 1
-        if not self._by_address[address]:
-            del self._by_address[address]
+        self._strangers.pop(connection, None)
+        for counts, place in zip(
+            (self._by_client, self._by_network), self._open.pop(connection), strict=True
+        ):
+            counts[place] -= 1
+            if not counts[place]:
+                del counts[place]
         if self._drained is not None and not self._open:
             self._end()
 
@@ -115,6 +178,14 @@ class Connections:
                 connection.time_out()
 
 
+@attrs.define(slots=True)
+class _Notice:
+    """How often a limit was met since that was logged, and when it may be logged again."""
+
+    times: int = 0
+    again_s: float = -_NEVER
+
+
 @implementer(IHandshakeListener, IPushProducer)
 class SubmissionProtocol(Protocol):
     """One connection.
@@ -128,15 +199,11 @@ class SubmissionProtocol(Protocol):
     def __init__(self, listener: "SubmissionListener", address: str, port: int) -> None:
         self.factory = listener
         self.deadline_s = _NEVER
+        self._address = address
+        self._port = port
         self._limits = listener.limits
         self._connections = listener.connections
-        self._session = ServerSession(
-            listener.settings,
-            release_by=listener.release_by(),
-            implicit_tls=listener.implicit_tls,
-        )
-        self._peer = Peer(secrets.token_hex(5), address, port, listener.name)
-        self._submission = listener.submissions.submission(self._peer)
+        self._admitted = False
         self._running = False
         self._unread = False  # the client does not take what we wrote
         self._unstored = False  # storage is behind with the message
@@ -144,31 +211,50 @@ class SubmissionProtocol(Protocol):
         self._finishing = False
         self._reason: str | None = None
         self._content_fault: Reply | None = None
-        self._login_by_s = 0.0
+        self._is_stranger = True
+        self._in_message = False
+        self._octets = 0  # since the deadline was set last
 
     # ---- Twisted's side ----------------------------------------------------------
 
     def connectionMade(self) -> None:
         """A client has connected; with implicit TLS the handshake begins now."""
+        listener = self.factory
+        transport: Any = self.transport
+        transport.setTcpNoDelay(True)
+        refusal = self._connections.admit(self, self._address)
+        if refusal is not None:
+            self._turn_away(refusal)
+            return
+        self._admitted = True
         now_s = self._connections.seconds()
         self._login_by_s = now_s + self._limits.login_s
         self.deadline_s = now_s + self._limits.handshake_s
-        transport: Any = self.transport
-        transport.setTcpNoDelay(True)
-        if not self._connections.admit(self, self._peer.address):
-            self._reason = "too many connections"
-            if self._session.state is State.HANDSHAKE:
-                self.abort(self._reason)  # nothing may be said in clear (RFC 8314 §3.3)
-            else:
-                transport.write(replies.TOO_MANY_CONNECTIONS.encoded)
-                self._close()
-            return
+        self._peer = Peer(secrets.token_hex(5), self._address, self._port, listener.name)
+        self._submission = listener.submissions.submission(self._peer)
+        self._session = ServerSession(
+            listener.settings,
+            release_by=listener.release_by(),
+            implicit_tls=listener.implicit_tls,
+        )
         transport.registerProducer(self, True)
-        if self._session.state is not State.HANDSHAKE:
+        if not listener.implicit_tls:
             self._run()
+
+    def _turn_away(self, refusal: Reply) -> None:
+        """One too many: nothing is made for it, and it has no line in the log of its own."""
+        self._reason = "turned away"
+        transport: Any = self.transport
+        if self.factory.implicit_tls:
+            transport.abortConnection()  # nothing may be said in clear (RFC 8314 §3.3)
+        else:
+            transport.write(refusal.encoded)
+            self._close()
 
     def handshakeCompleted(self) -> None:
         """TLS is established."""
+        if self._reason is not None:
+            return
         transport: Any = self.transport
         self._submission.secured(tls_info(transport.getHandle()))
         self._session.secured()
@@ -178,6 +264,7 @@ class SubmissionProtocol(Protocol):
         """Octets, decrypted where TLS is in force."""
         if self._reason is not None:
             return
+        self._octets += len(data)
         self._session.receive_data(data)
         self._go_on()
         if self._session.buffered > READ_AHEAD_OCTETS:
@@ -185,13 +272,15 @@ class SubmissionProtocol(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The connection is gone."""
-        self._connections.forget(self, self._peer.address)
+        self._connections.forget(self)
         self.deadline_s = _NEVER
+        if not self._admitted:
+            return
         if self._reason is None:
             self._reason = "connection lost"
             if self._session.state is State.HANDSHAKE:
                 self._reason = f"no TLS: {_describe(reason)}"
-        self._submission.closed(self._reason)
+        self._submission.closed(self._reason, self._session.leniencies)
 
     def pauseProducing(self) -> None:
         """The client takes our replies too slowly: read and do nothing more for now."""
@@ -201,7 +290,7 @@ class SubmissionProtocol(Protocol):
     def resumeProducing(self) -> None:
         """The client has taken what was written."""
         self._unread = False
-        self._go_on()
+        self._go_on(answered=True)
 
     def stopProducing(self) -> None:
         """The transport is going; `connectionLost` follows."""
@@ -239,12 +328,15 @@ class SubmissionProtocol(Protocol):
     def _is_idle(self) -> bool:
         return not self._session.is_paused and self._session.state not in _IN_TRANSACTION
 
-    def _go_on(self) -> None:
+    def _go_on(self, answered: bool = False) -> None:
         if not (self._running or self._unread or self._unstored) and self._reason is None:
-            self._run()
+            self._run(answered)
 
-    def _run(self) -> None:
-        """Take events until there are none, then send all replies in one write."""
+    def _run(self, answered: bool = False) -> None:
+        """Take events until there are none, then send all replies in one write.
+
+        :param answered: whether the client has got a reply just now.
+        """
         session = self._session
         handlers = _HANDLERS
         self._running = True
@@ -259,38 +351,58 @@ class SubmissionProtocol(Protocol):
             self._finishing = False
             session.close(replies.SHUTTING_DOWN, "server stopped")
             return self._run()
-        self._flush()
+        answered |= self._flush()
         if self._reason is None:
-            self._set_deadline()
+            self._set_deadline(answered)
             if self._unread or self._unstored:
                 return
             if not self._reading and session.buffered < READ_AHEAD_OCTETS:
                 self._start_reading()
 
-    def _flush(self) -> None:
+    def _flush(self) -> bool:
+        """Send what there is; whether there was anything."""
         data = self._session.data_to_send()
         if data:
             transport: Any = self.transport
             transport.write(data)
         if self._reason is not None:
             self._close()
+        return bool(data)
 
-    def _set_deadline(self) -> None:
+    def _set_deadline(self, answered: bool) -> None:
         session = self._session
+        octets, self._octets = self._octets, 0
         if session.state is State.HANDSHAKE:
             return  # has its own, which no octet moves
         if session.is_paused or self._unstored:
             self.deadline_s = _NEVER  # it is we who are slow
-        elif session.is_logged_in:
-            in_data = session.state in _IN_MESSAGE
-            allowed_s = self._limits.data_s if in_data else self._limits.command_s
-            self.deadline_s = self._connections.seconds() + allowed_s
-        else:
+        elif not session.is_logged_in:
             self.deadline_s = self._login_by_s
+        else:
+            if self._is_stranger:
+                self._is_stranger = False
+                self._connections.logged_in(self)
+            self._set_user_deadline(session.state in _IN_MESSAGE, octets, answered)
+
+    def _set_user_deadline(self, in_message: bool, octets: int, answered: bool) -> None:
+        limits = self._limits
+        now_s = self._connections.seconds()
+        was_in_message, self._in_message = self._in_message, in_message
+        if in_message:
+            # Each octet buys a little time, up to `data_s`: silence and a trickle end alike.
+            latest_s = now_s + limits.data_s
+            rate = limits.data_rate_bytes_s
+            if rate and was_in_message and self.deadline_s != _NEVER:
+                latest_s = min(latest_s, self.deadline_s + octets / rate)
+            self.deadline_s = latest_s
+        elif answered or was_in_message or self.deadline_s == _NEVER:
+            # Not moved by a part of a command: a line must end in time, however it comes.
+            self.deadline_s = now_s + limits.command_s
 
     def _close(self) -> None:
         transport: Any = self.transport
-        transport.unregisterProducer()
+        if self._admitted:
+            transport.unregisterProducer()
         # A peer that never takes the last reply, nor answers close_notify, is cut off.
         self.deadline_s = self._connections.seconds() + self._limits.close_s
         if not self._reading:

@@ -26,6 +26,7 @@ MAIL = f"MAIL FROM:<{LOGIN}>\r\n".encode()
 RCPT = b"RCPT TO:<bob@example.net>\r\n"
 DATA = b"DATA\r\n"
 TEXT = f"From: {LOGIN}\r\nSubject: x\r\n\r\ntext\r\n".encode()
+LONG_TEXT = TEXT + (b"x" * 98 + b"\r\n") * 41  # so much that it is not waited for more
 END = b".\r\n"
 
 

@@ -1,7 +1,7 @@
 """Listeners in memory, with scripted submissions behind their sessions."""
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, cast
 
@@ -27,6 +27,7 @@ SETTINGS = Settings(
     recipients_per_message=100,
     failed_logins_per_connection=3,
     errors_per_connection=10,
+    junk_commands_per_connection=1_000_000,
 )
 CLIENT_ADDRESS = "192.0.2.1"
 
@@ -38,6 +39,7 @@ class ScriptedSubmission:
     :ivar peer: who it is for.
     :ivar calls: each call as a tuple, the name of the method first.
     :ivar content_octets: what has come as content.
+    :ivar leniencies: what the session was forgiven, once it is closed.
     :ivar script: verdicts for the next calls of a method, used up one by one: a value,
         a Deferred, or an exception to raise; what follows is answered positively.
     """
@@ -46,6 +48,7 @@ class ScriptedSubmission:
         self.peer = peer
         self.calls: list[tuple[Any, ...]] = []
         self.content_octets = b""
+        self.leniencies: dict[str, int] = {}
         self.script: dict[str, list[Any]] = defaultdict(list)
 
     def names(self) -> list[str]:
@@ -107,8 +110,9 @@ class ScriptedSubmission:
         """See `ISubmission`."""
         self._answer("reset", None)
 
-    def closed(self, reason: str) -> None:
+    def closed(self, reason: str, leniencies: Mapping[str, int] | None = None) -> None:
         """See `ISubmission`."""
+        self.leniencies = dict(leniencies or {})
         self._answer("closed", None, reason)
 
 

@@ -3,6 +3,7 @@
 import datetime
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -30,7 +31,7 @@ def make_stage(server_tls: ServerTls) -> Iterator[Callable[..., Stage]]:
     stages = []
     with logged() as events:
 
-        def make(tls: str = "implicit", **limits: int) -> Stage:
+        def make(tls: str = "implicit", **limits: Any) -> Stage:
             submissions = ScriptedSubmissions()
             options = LimitsOptions(**limits)
             listener = Listener(server_tls, submissions, implicit=tls == "implicit", limits=options)

@@ -7,7 +7,8 @@ import pytest
 from twisted.internet.defer import Deferred
 
 from submitd.smtp import replies
-from tests.support.memory import AUTH, DATA, EHLO, END, MAIL, RCPT, TEXT, Client
+from submitd.transport.server import LOGIN_IN_PEACE_S, NOTICE_S
+from tests.support.memory import AUTH, DATA, EHLO, END, LONG_TEXT, MAIL, RCPT, TEXT, Client
 from tests.support.stage import Stage
 
 MakeStage = Callable[..., Stage]
@@ -21,6 +22,15 @@ def _passes(stage: Stage, client: Client, seconds: float) -> None:
     assert not client.closed
     assert client.text == b""
     stage.listener.wait(2, client)
+
+
+def _trickle(stage: Stage, client: Client, data: bytes, seconds: int) -> None:
+    """Send *data* each second until the server has had enough."""
+    for _ in range(seconds):
+        if client.closed:
+            return
+        client.send(data)
+        stage.listener.wait(1, client)
 
 
 # ---- time limits ------------------------------------------------------------------
@@ -81,18 +91,102 @@ def test_a_silent_client_is_sent_away(make_stage: MakeStage) -> None:
 
 
 def test_a_message_that_stops_coming_is_dropped(make_stage: MakeStage) -> None:
-    """Within a message `data_s` is the limit, and each piece begins it anew."""
-    stage = make_stage(data_s=100, command_s=300)
+    """Within a message a client may be silent for `data_s`, and speech buys time again."""
+    stage = make_stage(data_s=100, command_s=300, data_rate_bytes_s=40)
     client = stage.secure().log_in().begin_message()
-    for value in TEXT[:5]:
-        client.send(bytes((value,)))
+    for _ in range(5):
+        client.send(LONG_TEXT)
         stage.listener.wait(99, client)
-    client.send(TEXT[5:])
+    client.send(LONG_TEXT)
     _passes(stage, client, 100)
     assert client.lines() == [str(replies.TIMEOUT)]
     assert client.closed
     assert stage.last.calls[-1] == ("closed", "time-out")
     assert "end_of_data" not in stage.last.names()
+
+
+def test_a_trickle_of_a_message_is_cut_off(make_stage: MakeStage) -> None:
+    """Below `data_rate_bytes_s`, an octet now and then doesn't keep a message going."""
+    stage = make_stage(data_s=100, data_rate_bytes_s=100)
+    client = stage.secure().log_in().begin_message()
+    for _ in range(99):
+        client.send(b"x")
+        stage.listener.wait(1, client)
+    assert not client.closed
+    stage.listener.wait(5, client)
+    assert client.lines() == [str(replies.TIMEOUT)]
+    assert stage.last.calls[-1] == ("closed", "time-out")
+
+
+def test_a_slow_client_above_the_least_rate_is_served(make_stage: MakeStage) -> None:
+    """At little more than `data_rate_bytes_s` a message may take far longer than `data_s`."""
+    stage = make_stage(data_s=100, data_rate_bytes_s=100)
+    client = stage.secure().log_in().begin_message()
+    client.send(TEXT)
+    for _ in range(1000):
+        client.send(b"x" * 98 + b"\r\n")
+        stage.listener.wait(1, client)
+    assert client.ask(END) == ["250 2.0.0 Queued as 1"]
+
+
+def test_a_burst_is_no_credit(make_stage: MakeStage) -> None:
+    """However much came before, a trickle then ends the message within `data_s` or so."""
+    stage = make_stage(data_s=100, data_rate_bytes_s=100)
+    client = stage.secure().log_in().begin_message()
+    client.send(b"x" * 500_000)
+    _trickle(stage, client, b"x", 105)
+    assert client.lines() == [str(replies.TIMEOUT)]
+
+
+def test_without_a_least_rate_any_octet_counts(make_stage: MakeStage) -> None:
+    """With `data_rate_bytes_s = 0` only silence ends a message."""
+    stage = make_stage(data_s=100, data_rate_bytes_s=0)
+    client = stage.secure().log_in().begin_message()
+    for _ in range(5):
+        client.send(b"x")
+        stage.listener.wait(99, client)
+    assert not client.closed
+
+
+def test_chunks_in_a_trickle_are_cut_off(make_stage: MakeStage) -> None:
+    """A chunk of one octet now and then is a trickle too, though each is answered."""
+    stage = make_stage(data_s=100, data_rate_bytes_s=100)
+    client = stage.secure().log_in()
+    client.ask(MAIL + RCPT)
+    for _ in range(11):
+        client.send(b"BDAT 1\r\nx")
+        stage.listener.wait(10, client)
+    assert client.lines()[-1] == str(replies.TIMEOUT)
+
+
+def test_a_command_line_must_end_in_time(make_stage: MakeStage) -> None:
+    """A line that comes octet by octet has `command_s` in all, not for each octet."""
+    stage = make_stage(command_s=100)
+    client = stage.secure().log_in()
+    for _ in range(9):
+        client.send(b"x")
+        stage.listener.wait(11, client)
+    assert not client.closed
+    stage.listener.wait(3, client)
+    assert client.lines() == [str(replies.TIMEOUT)]
+
+
+def test_an_endless_line_must_end_in_time(make_stage: MakeStage) -> None:
+    """A line that goes on and on, far over the limit, does not prolong the session."""
+    stage = make_stage(command_s=10)
+    client = stage.secure().log_in()
+    _trickle(stage, client, b"x" * 50_000, 12)
+    assert client.lines() == [str(replies.TIMEOUT)]
+
+
+def test_a_refused_chunk_must_end_in_time(make_stage: MakeStage) -> None:
+    """Octets of a chunk that is dropped as too big do not prolong the session for ever."""
+    stage = make_stage(command_s=10)
+    client = stage.secure().log_in()
+    client.ask(MAIL + RCPT)
+    client.send(b"BDAT 99999999999999999999\r\n")
+    _trickle(stage, client, b"x" * 50_000, 12)
+    assert client.lines() == [str(replies.TIMEOUT)]
 
 
 @pytest.mark.parametrize("method", ["authenticate", "mail", "data", "end_of_data", "content"])
@@ -102,7 +196,7 @@ def test_our_own_slowness_is_no_time_out(make_stage: MakeStage, method: str) -> 
     client = stage.secure()
     verdict: Deferred[Any] = Deferred()
     stage.last.script[method] = [verdict]
-    for step in (EHLO, AUTH, MAIL, RCPT, DATA, TEXT, END):
+    for step in (EHLO, AUTH, MAIL, RCPT, DATA, LONG_TEXT, END):
         if stage.last.names()[-1] == method or stage.last.calls[-1][0] == method:
             break
         client.send(step)
@@ -157,9 +251,9 @@ def test_connections_of_one_address_are_bounded_on_starttls(make_stage: MakeStag
     stage = make_stage("starttls", connections_per_address=2)
     kept = [stage.connect(), stage.connect()]
     refused = stage.connect()
-    assert refused.lines() == [str(replies.TOO_MANY_CONNECTIONS)]
+    assert refused.lines() == [str(replies.TOO_MANY_FROM_ADDRESS)]
     assert refused.closed
-    assert stage.last.calls == [("closed", "too many connections")]
+    assert len(stage.submissions.made) == 2
     assert stage.connect("192.0.2.2").lines()[0].startswith("220 ")
     kept[0].hang_up()
     assert stage.connect().lines()[0].startswith("220 ")
@@ -173,7 +267,7 @@ def test_connections_of_one_address_are_bounded_on_implicit_tls(make_stage: Make
     refused = stage.connect()
     assert refused.closed
     assert refused.seen == b""
-    assert stage.last.calls == [("closed", "too many connections")]
+    assert len(stage.submissions.made) == 1
     kept.hang_up()
     stage.secure().log_in()
 
@@ -188,6 +282,116 @@ def test_all_connections_together_are_bounded(make_stage: MakeStage, tls: str) -
     assert len(stage.listener.connections) == 3
     kept.pop().vanish()
     assert not stage.connect("192.0.2.9").closed
+
+
+def test_too_many_connections_are_told(make_stage: MakeStage) -> None:
+    """A client that finds all places taken hears 421 4.3.2, where something may be said."""
+    stage = make_stage("starttls", connections=1)
+    kept = stage.connect()
+    assert stage.connect("192.0.2.2").lines() == [str(replies.TOO_MANY_CONNECTIONS)]
+    assert not kept.closed
+
+
+@LISTENERS
+def test_who_never_logs_in_makes_room(make_stage: MakeStage, tls: str) -> None:
+    """When all places are taken, the one longest without a login goes; users stay."""
+    stage = make_stage(tls, connections=3)
+    user = stage.secure("192.0.2.1").log_in()
+    oldest = stage.connect("192.0.2.2")
+    stage.listener.wait(LOGIN_IN_PEACE_S - 1)
+    younger = stage.connect("192.0.2.3")
+    assert stage.connect("192.0.2.4").closed
+    stage.listener.wait(2)
+    newcomer = stage.connect("192.0.2.5")
+    oldest.run()
+    assert not newcomer.closed
+    assert oldest.closed
+    assert not younger.closed
+    assert user.ask(NOOP) == [str(replies.OK)]
+    [calls] = [m.calls for m in stage.submissions.made if m.peer.address == "192.0.2.2"]
+    assert calls[-1] == ("closed", "made room for others")
+    assert len(stage.listener.connections) == 3
+
+
+def test_users_make_no_room(make_stage: MakeStage) -> None:
+    """Users that are logged in are not cut off for a newcomer, however long they are there."""
+    stage = make_stage("starttls", connections=2, command_s=1000)
+    users = [stage.secure(f"192.0.2.{n}").log_in() for n in range(2)]
+    stage.listener.wait(100)
+    assert stage.connect("192.0.2.9").closed
+    assert not any(user.closed for user in users)
+
+
+@pytest.mark.parametrize(
+    ("kept", "other", "is_one"),
+    [
+        ("2001:db8::1", "2001:db8::ffff:2", True),
+        ("2001:db8::1", "2001:db8:0:1::1", False),
+        ("192.0.2.1", "192.0.2.2", False),
+        ("192.0.2.1", "::ffff:192.0.2.1", True),
+    ],
+)
+def test_what_counts_as_one_client(
+    make_stage: MakeStage, kept: str, other: str, is_one: bool
+) -> None:
+    """`connections_per_address` counts an IPv6 /64 as one, and IPv4 by the address."""
+    stage = make_stage("starttls", connections_per_address=1)
+    stage.connect(kept)
+    assert stage.connect(other).closed == is_one
+
+
+@pytest.mark.parametrize(
+    ("addresses", "other"),
+    [
+        (("192.0.2.1", "192.0.2.2"), "192.0.3.1"),
+        (("2001:db8::1", "2001:db8:0:1::1"), "2001:db8:1::1"),
+    ],
+)
+def test_connections_of_one_network_are_bounded(
+    make_stage: MakeStage, addresses: tuple[str, ...], other: str
+) -> None:
+    """`connections_per_network` counts an IPv4 /24 and an IPv6 /48 as one, and says so."""
+    stage = make_stage("starttls", connections_per_network=2)
+    kept = [stage.connect(address) for address in addresses]
+    assert stage.connect(addresses[0]).lines() == [str(replies.TOO_MANY_FROM_NETWORK)]
+    assert not stage.connect(other).closed
+    kept[0].hang_up()
+    assert not stage.connect(addresses[0]).closed
+
+
+def test_exempt_networks(make_stage: MakeStage) -> None:
+    """`exempt_networks` frees from the limits by client and network, not from that of all."""
+    stage = make_stage(
+        "starttls",
+        connections=5,
+        connections_per_address=1,
+        connections_per_network=2,
+        exempt_networks=("192.0.2.0/25", "2001:db8::/32"),
+    )
+    for address in ("192.0.2.1", "192.0.2.1", "192.0.2.2", "2001:db8::1"):
+        assert not stage.connect(address).closed
+    assert stage.connect("192.0.2.200").lines() == [str(replies.TOO_MANY_FROM_NETWORK)]
+    assert not stage.connect("::ffff:192.0.2.1").closed
+    assert stage.connect("192.0.2.1").lines() == [str(replies.TOO_MANY_CONNECTIONS)]
+
+
+def test_a_limit_is_logged_now_and_then(make_stage: MakeStage) -> None:
+    """However often a limit is met, it is logged once in ten seconds, with how often it was."""
+    stage = make_stage("starttls", connections_per_address=1)
+    stage.connect()
+
+    def told() -> list[tuple[object, ...]]:
+        found = [event for event in stage.events if event.get("line") == "limit"]
+        return [(each["limit"], each["most"], each["client"], each["times"]) for each in found]
+
+    for _ in range(1000):
+        stage.connect()
+    once = ("connections_per_address", 1, "192.0.2.1", 1)
+    assert told() == [once]
+    stage.listener.wait(NOTICE_S)
+    stage.connect()
+    assert told() == [once, (*once[:3], 1000)]
+    assert not any(event.get("line") == "session" for event in stage.events)
 
 
 def test_an_address_counts_in_either_family(make_stage: MakeStage) -> None:
@@ -331,6 +535,6 @@ def test_a_refused_client_that_lingers_is_told_once(make_stage: MakeStage) -> No
     kept.run()
     refused.wire.room = 1000
     refused.run()
-    assert refused.lines() == [str(replies.TOO_MANY_CONNECTIONS)]
+    assert refused.lines() == [str(replies.TOO_MANY_FROM_ADDRESS)]
     assert refused.closed
     assert done == [None]

@@ -8,7 +8,7 @@ from twisted.internet.defer import Deferred
 
 from submitd.smtp import replies
 from submitd.transport.server import READ_AHEAD_OCTETS
-from tests.support.memory import AUTH, DATA, EHLO, END, MAIL, RCPT, TEXT
+from tests.support.memory import AUTH, DATA, EHLO, END, LONG_TEXT, MAIL, RCPT, TEXT
 from tests.support.stage import Stage
 
 NOOP = b"NOOP\r\n"
@@ -220,7 +220,7 @@ def test_storage_that_fails_while_paused(implicit: Stage) -> None:
     pause: Deferred[None] = Deferred()
     implicit.last.script["content"] = [pause]
     implicit.last.script["end_of_data"] = [replies.STORE_FULL]
-    client.send(TEXT)
+    client.send(LONG_TEXT)
     pause.errback(OSError("disk"))
     assert client.ask(END) == [str(replies.STORE_FULL)]
 
@@ -275,11 +275,11 @@ def test_a_fault_while_content_comes_in_is_451_at_its_end(implicit: Stage, late:
     client = implicit.secure().log_in().begin_message()
     pause: Deferred[None] = Deferred()
     implicit.last.script["content"] = [pause, OSError("disk")] if late else [OSError("disk")]
-    client.send(TEXT)
+    client.send(LONG_TEXT)
     if late:
-        client.send(b"more\r\n")
+        client.send(LONG_TEXT)
         pause.callback(None)
-    client.send(b"still more\r\n")
+    client.send(b"still more\r\n" + LONG_TEXT)
     assert len(implicit.failures()) == 1
     assert b"still more" not in implicit.last.content_octets
     assert client.ask(END) == [str(replies.LOCAL_ERROR)]
@@ -306,7 +306,7 @@ def test_a_client_that_goes_while_a_verdict_is_awaited(
     client = implicit.secure()
     verdict: Deferred[Any] = Deferred()
     implicit.last.script[method] = [verdict]
-    for step in (EHLO, AUTH, MAIL, RCPT, DATA, TEXT, END):
+    for step in (EHLO, AUTH, MAIL, RCPT, DATA, LONG_TEXT, END):
         if implicit.last.calls[-1][0] == method:
             break
         client.send(step)
