@@ -75,9 +75,10 @@ class Scene:
         recipients: tuple[Mailbox, ...] = (BOB,),
         eight_bit: bool = False,
         refused: Reply | None = None,
+        **parameters: Any,
     ) -> Reply:
-        """A whole transaction; the last verdict."""
-        assert now(self.submission.mail(MailReceived(sender))) is replies.SENDER_OK
+        """A whole transaction, with parameters of MAIL; the last verdict."""
+        assert now(self.submission.mail(MailReceived(sender, **parameters))) is replies.SENDER_OK
         for recipient in recipients:
             assert now(self.submission.rcpt(RcptReceived(recipient))) is replies.RECIPIENT_OK
         assert now(self.submission.data()) is replies.START_MAIL_INPUT
@@ -523,6 +524,41 @@ def test_a_client_that_goes_within_a_message_leaves_nothing(make: Callable[..., 
     assert len(scene.store) == 0
 
 
+def test_a_message_in_utf8(scene: Scene) -> None:
+    """With SMTPUTF8 addresses may be UTF-8, in Received too; without it they are refused."""
+    to = Mailbox.parse("jörg@bücher.example")
+    header = HEADER + "To: Jörg <jörg@bücher.example>\r\n\r\n".encode()
+    scene.log_in()
+    verdict = scene.send(header)
+    assert (verdict.code, verdict.status) == (554, "5.6.7")
+    assert scene.send(header, utf8=True, recipients=(to,)).code == 250
+    assert scene.queued[-1].envelope.utf8
+    received = scene.content.split(b"\r\nDate:")[0].decode()
+    assert " with UTF8SMTPA id " in received
+    assert "for <jörg@bücher.example>" in received
+
+
+@pytest.mark.parametrize("require_tls", [False, True])
+@pytest.mark.parametrize("says_no", [False, True])
+def test_tls_required_no(scene: Scene, says_no: bool, require_tls: bool) -> None:
+    """`TLS-Required: No` is told to the relay, unless MAIL had REQUIRETLS (RFC 8689 §3)."""
+    field = b"TLS-Required: No\r\n" if says_no else b""
+    scene.log_in().send(HEADER + field + b"\r\n", require_tls=require_tls)
+    envelope = scene.queued[-1].envelope
+    assert envelope.require_tls is require_tls
+    assert envelope.tls_optional is (says_no and not require_tls)
+    assert field in scene.content
+
+
+def test_a_message_that_goes_round(scene: Scene) -> None:
+    """A message with more Received fields than allowed is 554 5.4.6."""
+    loop = b"Received: from a by b; Fri, 21 Nov 2025 22:20:00 +0000\r\n"
+    scene.log_in()
+    assert scene.send(loop * 100 + HEADER + b"\r\n").code == 250
+    verdict = scene.send(loop * 101 + HEADER + b"\r\n")
+    assert (verdict.code, verdict.status) == (554, "5.4.6")
+
+
 # ---- the log ----------------------------------------------------------------------
 
 
@@ -541,7 +577,12 @@ def test_one_line_for_a_message_joins_the_others(scene: Scene) -> None:
         "size": len(scene.content),
         "message_id": "<1@x.example>",
         "bare_line_ends": 0,
+        "leniencies": "",
     }
+    assert formatEvent(event) == (
+        f"session session1: message {scene.queued[0].id} from alice@example.org:"
+        f" alice@example.org to 1, {len(scene.content)} octets"
+    )
 
 
 def test_one_line_for_a_session(scene: Scene) -> None:
@@ -568,6 +609,7 @@ def test_one_line_for_a_session(scene: Scene) -> None:
         "mechanism": "PLAIN",
         "messages": 1,
         "failed_logins": 0,
+        "leniencies": "",
         "reason": "quit",
         "duration_s": 2.5,
     }
@@ -586,6 +628,17 @@ def test_bare_line_ends_are_logged_with_the_login(scene: Scene) -> None:
     now(submission.end_of_data(3, False, None))
     [event] = scene.lines("message")
     assert (event["bare_line_ends"], event["login"]) == (3, "alice@example.org")
+
+
+def test_leniencies_are_logged_with_the_login(scene: Scene) -> None:
+    """What a header needed is in the message's line, by name, beside the login."""
+    header = b"From a@b.c Sat\r\n" + HEADER + b"X-Name: J\xf6rg\r\n"
+    scene.log_in().send(header)
+    scene.send(header + b"no field\r\n\r\n")
+    first, second = scene.lines("message")
+    assert first["leniencies"] == "mbox-line,no-empty-line,raw-8bit-header"
+    assert second["leniencies"] == "mbox-line,malformed-line,raw-8bit-header"
+    assert first["login"] == "alice@example.org"
 
 
 def test_neither_passwords_nor_content_are_logged(make: Callable[..., Scene]) -> None:

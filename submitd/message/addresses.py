@@ -4,19 +4,25 @@ Who may send as whom is decided on what stands here, and the reader at the far e
 decides anew what the sender is.  So there is one rule: what two honest parsers could
 read differently is malformed.  What real clients write is taken: folding, comments,
 quoted strings, encoded words, dots and raw 8-bit octets in display names.  Groups,
-source routes, and white space or comments inside an address are not.
+source routes, and white space or comments inside an address are not.  Addresses
+beyond ASCII are read where the client gave SMTPUTF8 (RFC 6532).
 """
 
 import re
+import unicodedata
 from collections.abc import Iterator
+
+import idna
 
 from submitd.mail.address import Mailbox
 
 _QUOTED = r'"(?:[^"\\]++|\\.)*+"'
+_BEYOND_ASCII = "\x80-\U0010ffff"
 # RFC 5322 §4.1: phrases in use have unquoted dots (obs-phrase).  8-bit octets are those of
-# clients that send names raw; they never occur in an address here.
-_WORDS = rf"(?:[A-Za-z0-9!#$%&'*+/=?^_`{{|}}~.\x80-\xff \t-]++|{_QUOTED})*+"
-_ADDRESS = rf'((?:[^ \t<>()\[\]:;@\\,"]++|{_QUOTED})@(?:[A-Za-z0-9._-]++|\[[^\[\]\\]*+\]))'
+# clients that send names raw.
+_WORDS = rf"(?:[A-Za-z0-9!#$%&'*+/=?^_`{{|}}~.{_BEYOND_ASCII} \t-]++|{_QUOTED})*+"
+_DOMAIN = rf"(?:[A-Za-z0-9._{_BEYOND_ASCII}-]++|\[[^\[\]\\]*+\])"
+_ADDRESS = rf'((?:[^ \t<>()\[\]:;@\\,"]++|{_QUOTED})@{_DOMAIN})'
 _MAILBOX = re.compile(rf"[ \t]*+(?:{_ADDRESS}|{_WORDS}<[ \t]*+{_ADDRESS}[ \t]*+>)[ \t]*+(,|\Z)")
 _OUTSIDE_COMMENTS = re.compile(rf'(?:[^"()]++|{_QUOTED})*+')
 _IN_COMMENT = re.compile(r"\\.|[()]")
@@ -25,8 +31,11 @@ _ENCODED_WORD = re.compile(
     r"=\?[A-Za-z0-9!#$%&'*+^_`{|}~-]++\?[BbQq]\?[A-Za-z0-9!#$%&'*+/=^_`{|}~.-]*+\?="
 )
 # A domain of one label that ends an address.
-_UNQUALIFIED = re.compile(r"[^ \t]@[A-Za-z0-9_-]++[ \t]*+(?:[>,;(]|\Z)")
+_UNQUALIFIED = re.compile(rf"[^ \t]@[A-Za-z0-9_{_BEYOND_ASCII}-]++[ \t]*+(?:[>,;(]|\Z)")
 _QUOTED_STRING = re.compile(_QUOTED)
+_ATOM = re.compile(r'([^ \t<>,;:"]++)[ \t]*+([>,;]?)')
+# What structures an address list, or ends a word of it.
+_SPECIAL = re.compile(r'[\0- ()<>\[\]:;@\\,."]')
 
 
 class MalformedAddress(ValueError):
@@ -38,13 +47,19 @@ def value_of(field: bytes) -> str:
     return field[field.index(b":") + 1 :].replace(b"\r\n", b"").decode("latin-1")
 
 
-def mailboxes(value: str) -> list[Mailbox]:
+def mailboxes(value: str, *, utf8: bool = False) -> list[Mailbox]:
     """Read a mailbox-list (RFC 5322 §3.4), in linear time.
 
     :param value: as `value_of` gives it.
+    :param utf8: whether it is one of RFC 6532 §3.2, where addresses are UTF-8 too.
     :return: one mailbox or more, in order.
     :raises MalformedAddress: when it is not one, or leaves room for another reading.
     """
+    if utf8 and not value.isascii():
+        try:
+            value = value.encode("latin-1").decode()
+        except UnicodeDecodeError as error:
+            raise MalformedAddress("not UTF-8") from error
     # An encoded word that holds specials, or has no end, is read in as many ways as there
     # are decoders: some look for its end before they look for quotes and brackets.
     if "=?" in value and "=?" in _ENCODED_WORD.sub("", value):
@@ -58,7 +73,7 @@ def mailboxes(value: str) -> list[Mailbox]:
         if match is None:
             raise MalformedAddress("not a list of mailboxes")
         bare, bracketed, separator = match.groups()
-        found.append(_mailbox(bare or bracketed))
+        found.append(_mailbox(bare or bracketed, utf8))
         if not separator:
             return found
         at = match.end()
@@ -74,22 +89,85 @@ def lacks_qualified_domain(value: str) -> bool:
     """
     if _UNQUALIFIED.search(value) is None:
         return False
+    plain = _without_texts(value)
+    return plain is not None and _UNQUALIFIED.search(plain) is not None
+
+
+def has_address_beyond_ascii(value: str) -> bool:
+    """Whether an address in a list has 8-bit octets, which without SMTPUTF8 it may not.
+
+    Names and comments may, for the sake of clients that send them raw.  Takes what
+    `lacks_qualified_domain` takes, and judges as little else.
+
+    :param value: as `value_of` gives it.
+    """
+    if value.isascii():
+        return False
+    plain = _without_texts(value)
+    if plain is None or plain.isascii():
+        return False
+    for word in _ATOM.finditer(plain):
+        text, end = word.groups()
+        if (end or word.end() == len(plain)) and "@" in text and not text.isascii():
+            return True
+    return False
+
+
+def _without_texts(value: str) -> str | None:
+    """Take comments and encoded words away, and put an atom for each quoted string.
+
+    None where quotes or parentheses are unbalanced.
+    """
     try:
         value = _without_comments(_ENCODED_WORD.sub("", value))
     except MalformedAddress:
-        return False
+        return None
     # The quoted string stays as an atom: it may be a local part.
-    return _UNQUALIFIED.search(_QUOTED_STRING.sub("x", value)) is not None
+    return _QUOTED_STRING.sub(lambda quoted: "x" if quoted[0].isascii() else "\xff", value)
 
 
-def _mailbox(text: str) -> Mailbox:
+def _mailbox(text: str, utf8: bool) -> Mailbox:
     if "=?" in text:
         # RFC 2047 §5 (3) forbids it; a lax decoder would find another address in it.
         raise MalformedAddress("encoded word in an address")
+    if text.isascii():
+        return _parse(text)
+    if not utf8:
+        raise MalformedAddress("address beyond ASCII")
+    mailbox = _parse(text)
+    _refuse_deceptive(mailbox)
+    return mailbox
+
+
+def _parse(text: str) -> Mailbox:
     try:
         return Mailbox.parse(text)
     except ValueError as error:
         raise MalformedAddress("malformed address") from error
+
+
+def _refuse_deceptive(mailbox: Mailbox) -> None:
+    """Check that an address beyond ASCII is one mailbox to the eye and to other programs.
+
+    :raises MalformedAddress: for characters that do not show or change the direction of
+        writing (RFC 6532 §4), that normalisation (RFC 6532 §3.1) makes into structure,
+        and for a domain that has no A-label (RFC 5890 §2.3.2.1).
+    """
+    local_part = mailbox.local_part
+    beyond = "".join(character for character in local_part if not character.isascii())
+    if not beyond.isprintable():
+        raise MalformedAddress("characters that do not show in an address")
+    # "<" and a combining stroke are one character in NFC, and then there is no bracket.
+    if unicodedata.combining(local_part[:1] or "x") or _SPECIAL.search(
+        unicodedata.normalize("NFKC", beyond)
+    ):
+        raise MalformedAddress("characters in an address that can become others")
+    for label in mailbox.domain.lower().split("."):
+        if not label.isascii():
+            try:
+                idna.alabel(label)
+            except idna.IDNAError as error:
+                raise MalformedAddress("malformed domain beyond ASCII") from error
 
 
 def _without_comments(value: str) -> str:

@@ -12,18 +12,25 @@ from typing import Literal
 import attrs
 
 from submitd.mail.address import Mailbox
-from submitd.message.addresses import (
-    MalformedAddress,
-    lacks_qualified_domain,
-    mailboxes,
-    value_of,
+from submitd.message.addresses import has_address_beyond_ascii, lacks_qualified_domain, value_of
+from submitd.message.authors import (
+    FromMismatch,
+    needs_own_sender,
+    own_mailbox,
+    read_authors,
+    read_sender,
 )
-from submitd.message.headers import HeaderBlock, MalformedHeader
-from submitd.message.trace import DATE, MESSAGE_ID, date_time, message_id, received
-from submitd.options import option
-
-FromMismatch = Literal["reject", "add-sender", "allow"]
-"""What becomes of a message whose From the login may not use."""
+from submitd.message.headers import HeaderBlock, HeaderLeniency, HeaderTooBig, MalformedHeader
+from submitd.message.refusal import Refusal, Refused, malformed
+from submitd.message.trace import (
+    DATE,
+    MESSAGE_ID,
+    UTF8_MESSAGE_ID,
+    date_time,
+    message_id,
+    received,
+)
+from submitd.options import at_least, option
 
 # RFC 5322 §3.6.3 leaves it to the sender's side to take Bcc out; Resent-Bcc is its like (§3.6.6).
 _ALWAYS_REMOVED = (b"bcc", b"resent-bcc")
@@ -39,6 +46,9 @@ _ADDRESS_FIELDS = frozenset(
         *(b"resent-from", b"resent-sender", b"resent-to", b"resent-cc"),
     )
 )
+
+_SINGLE_FIELDS = (b"from", b"sender", b"date", b"message-id", b"tls-required")
+_LOGGED_CHARACTERS = 250  # of a Message-ID, which may be as long as the block
 
 _FIELD_NAME = re.compile(r"[!-9;-~]{1,76}")
 
@@ -88,6 +98,23 @@ class CompletionOptions:
         "(RFC 6409 section 4.2 has it refused).",
         default="reject",
     )
+    # Exchange, ARC (RFC 8617 §5.2.1: 50 sets of three) and mailing lists add the most,
+    # some hundred in all.
+    header_fields: int = option(
+        "Most header fields of a message.", default=1000, check=at_least(100)
+    )
+    # 1000 recipients, each with a long name in encoded words, take some 150,000 octets.
+    header_field_size_bytes: int = option(
+        "Longest header field, all of its lines together, in octets.",
+        default=196_608,
+        check=at_least(8192),
+    )
+    received_limit: int = option(
+        "Most Received fields a message comes with; with more it goes round in a loop"
+        " (RFC 5321 section 6.3).",
+        default=100,
+        check=at_least(1),
+    )
 
 
 @attrs.frozen(slots=True, kw_only=True)
@@ -106,6 +133,7 @@ class Facts:
     :ivar now_s: POSIX time in seconds.
     :ivar utc_offset_minutes: the zone of the dates we write, minutes east of UTC.
     :ivar random: letters and digits, unguessable and unique, for the Message-ID.
+    :ivar utf8: whether the client gave SMTPUTF8 (RFC 6531).
     """
 
     helo: str
@@ -119,6 +147,7 @@ class Facts:
     now_s: float
     utc_offset_minutes: int
     random: str
+    utf8: bool = False
 
 
 @attrs.frozen(slots=True)
@@ -127,36 +156,18 @@ class Completed:
 
     :ivar header: the new header block with its empty line; it takes the place of the
         block that was handed in, and the body follows as it is.
-    :ivar message_id: for the log: the Message-ID as it stands in the message, ASCII.
+    :ivar message_id: for the log: the Message-ID as it stands in the message, ASCII, not
+        all of it when it is overlong.
     :ivar authors: the mailboxes of From.
+    :ivar tls_optional: the message says `TLS-Required: No` (RFC 8689 §3).
+    :ivar leniencies: what the header block needed.
     """
 
     header: bytes
     message_id: str
     authors: tuple[Mailbox, ...]
-
-
-@attrs.frozen(slots=True)
-class Refused:
-    """A message that may not.
-
-    :ivar code: the reply code: 554 for what is malformed (RFC 6409 §4.1, §4.2), 550
-        for what the login may not do (§6.1).
-    :ivar status: the enhanced status code: `5.6.0` (the content is at fault) or `5.7.1`
-        (not authorised) of RFC 3463.
-    :ivar text: the reply's text, ASCII.
-    """
-
-    code: int
-    status: str
-    text: str
-
-
-class _Refusal(Exception):
-    """Carries a Refused out of the checks; never leaves `complete`."""
-
-    def __init__(self, code: int, status: str, text: str) -> None:
-        self.refused = Refused(code, status, text)
+    tls_optional: bool = False
+    leniencies: tuple[HeaderLeniency, ...] = ()
 
 
 def complete(
@@ -177,8 +188,10 @@ def complete(
     """
     try:
         return _complete(block, facts, may_send_as, from_mismatch, options)
-    except _Refusal as refusal:
+    except Refusal as refusal:
         return refusal.refused
+    except HeaderTooBig as error:
+        return Refused(552, "5.3.4", str(error))
     except MalformedHeader as error:
         return Refused(554, "5.6.0", str(error))
 
@@ -190,10 +203,13 @@ def _complete(
     from_mismatch: FromMismatch,
     options: CompletionOptions,
 ) -> Completed:
-    header = HeaderBlock.parse(block)
-    found = _find(header, options.unqualified_addresses == "reject")
-    authors = _authors(found[b"from"])
-    sender = _sender(found[b"sender"])
+    utf8 = facts.utf8
+    header = HeaderBlock.parse(
+        block, max_fields=options.header_fields, max_field_octets=options.header_field_size_bytes
+    )
+    found = _find(header, options, utf8=utf8)
+    authors = read_authors(found[b"from"], utf8=utf8)
+    sender = read_sender(found[b"sender"], utf8=utf8)
     gone = _names_removed(options.remove)
     date = date_time(facts.now_s, facts.utc_offset_minutes)
     added = [
@@ -206,25 +222,34 @@ def _complete(
             only_recipient=facts.only_recipient,
             client_address=facts.client_address if options.show_client_address else None,
             login=facts.login if options.show_login else None,
+            utf8=utf8,
         )
     ]
 
-    if _needs_own_sender(authors, sender, may_send_as, from_mismatch):
+    if needs_own_sender(authors, sender, may_send_as, from_mismatch):
         gone |= {b"sender"}
-        added.append(b"Sender: %b\r\n" % str(_own_mailbox(facts)).encode("ascii"))
+        own = own_mailbox(facts.login, facts.login_mailbox, facts.hostname, utf8=utf8)
+        added.append(b"Sender: %b\r\n" % own.encode())
     if _to_be_made(found[b"date"], DATE, options.invalid_date):
         gone |= {b"date"}
         added.append(b"Date: %b\r\n" % date.encode("ascii"))
-    if _to_be_made(found[b"message-id"], MESSAGE_ID, options.invalid_message_id):
+    syntax = UTF8_MESSAGE_ID if utf8 else MESSAGE_ID
+    if _to_be_made(found[b"message-id"], syntax, options.invalid_message_id):
         gone |= {b"message-id"}
         identifier = message_id(facts.queue_id, facts.hostname, facts.random)
         added.append(b"Message-ID: %b\r\n" % identifier.encode("ascii"))
     else:
-        identifier = value_of(found[b"message-id"][0]).strip().encode("ascii", "replace").decode()
+        there = value_of(found[b"message-id"][0]).strip()[:_LOGGED_CHARACTERS]
+        identifier = there.encode("ascii", "replace").decode()
 
     added += [raw for raw, name in header.fields if name.lower() not in gone]
     added.append(header.end)
-    return Completed(b"".join(added), identifier, authors)
+    leniencies = header.leniencies
+    if not utf8 and not block.isascii():
+        leniencies += (HeaderLeniency.RAW_8BIT,)
+    return Completed(
+        b"".join(added), identifier, authors, _waives_tls(found[b"tls-required"]), leniencies
+    )
 
 
 @lru_cache(maxsize=8)
@@ -232,77 +257,36 @@ def _names_removed(configured: tuple[str, ...]) -> frozenset[bytes]:
     return frozenset((*_ALWAYS_REMOVED, *(name.lower().encode("ascii") for name in configured)))
 
 
-def _find(header: HeaderBlock, fully_qualified: bool) -> dict[bytes, list[bytes]]:
-    """Collect the fields that rules look at, and check the domains in address fields."""
-    found: dict[bytes, list[bytes]] = {b"from": [], b"sender": [], b"date": [], b"message-id": []}
+def _find(
+    header: HeaderBlock, options: CompletionOptions, *, utf8: bool
+) -> dict[bytes, list[bytes]]:
+    """Collect the fields that rules look at, check address fields, and count Received."""
+    found: dict[bytes, list[bytes]] = {name: [] for name in _SINGLE_FIELDS}
+    fully_qualified = options.unqualified_addresses == "reject"
+    hops = 0
     for raw, written in header.fields:
         name = written.lower()
         if name in found:
             found[name].append(raw)
-        if fully_qualified and name in _ADDRESS_FIELDS and lacks_qualified_domain(value_of(raw)):
-            field = written.decode("ascii")
-            raise _Refusal(554, "5.6.0", f"a domain in the {field} field is not fully qualified")
+        if name in _ADDRESS_FIELDS:
+            value = value_of(raw)
+            if fully_qualified and lacks_qualified_domain(value):
+                field = written.decode("ascii")
+                raise malformed(f"a domain in the {field} field is not fully qualified")
+            if not utf8 and has_address_beyond_ascii(value):
+                field = written.decode("ascii")
+                text = f"an address in the {field} field needs the SMTPUTF8 parameter"
+                raise Refusal(554, "5.6.7", text)
+        elif name == b"received":
+            hops += 1
+    if hops > options.received_limit:
+        raise Refusal(554, "5.4.6", f"the message has been through {hops} servers: a loop")
     return found
 
 
-def _authors(fields: list[bytes]) -> tuple[Mailbox, ...]:
-    """The mailboxes of From: one field exactly, whatever the policy (RFC 5322 §3.6)."""
-    if len(fields) != 1:
-        raise _Refusal(554, "5.6.0", f"the header has {len(fields) or 'no'} From fields, not one")
-    return tuple(_read(fields[0], "From"))
-
-
-def _sender(fields: list[bytes]) -> Mailbox | None:
-    """The mailbox of Sender: one field and one mailbox at most (RFC 5322 §3.6, §3.6.2)."""
-    if not fields:
-        return None
-    if len(fields) > 1:
-        raise _Refusal(554, "5.6.0", f"the header has {len(fields)} Sender fields, not one")
-    senders = _read(fields[0], "Sender")
-    if len(senders) > 1:
-        raise _Refusal(554, "5.6.0", "the Sender field has more than one mailbox")
-    return senders[0]
-
-
-def _read(raw: bytes, name: str) -> list[Mailbox]:
-    # "From : x" is obsolete syntax (RFC 5322 §4.5), yet some readers end the header there
-    # and others take it for an mbox line.
-    if raw[len(name) : len(name) + 1] != b":":
-        raise _Refusal(554, "5.6.0", f"the {name} field has white space before its colon")
-    try:
-        return mailboxes(value_of(raw))
-    except MalformedAddress as error:
-        raise _Refusal(554, "5.6.0", f"the {name} field is malformed: {error}") from error
-
-
-def _needs_own_sender(
-    authors: tuple[Mailbox, ...],
-    sender: Mailbox | None,
-    may_send_as: Callable[[Mailbox], bool],
-    from_mismatch: FromMismatch,
-) -> bool:
-    """Apply the policy; tell whether Sender must be the login's own mailbox."""
-    if from_mismatch == "reject":
-        for mailbox in authors if sender is None else (*authors, sender):
-            if not may_send_as(mailbox):
-                raise _Refusal(550, "5.7.1", f"you may not send as {mailbox}")
-    elif from_mismatch == "add-sender":
-        if sender is not None:
-            return not may_send_as(sender)
-        if not all(map(may_send_as, authors)):
-            return True
-    # RFC 5322 §3.6.2: with several authors there must be a Sender.
-    return sender is None and len(authors) > 1
-
-
-def _own_mailbox(facts: Facts) -> Mailbox:
-    if facts.login_mailbox is not None:
-        return facts.login_mailbox
-    try:
-        return Mailbox.parse(f"{facts.login}@{facts.hostname}")
-    except ValueError as error:
-        text = "the message needs a Sender field, and your login has no mailbox to put there"
-        raise _Refusal(550, "5.7.1", text) from error
+def _waives_tls(fields: list[bytes]) -> bool:
+    """Whether the one TLS-Required field says what it may say: "No" (RFC 8689 §3)."""
+    return len(fields) == 1 and value_of(fields[0]).strip().lower() == "no"
 
 
 def _to_be_made(

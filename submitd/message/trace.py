@@ -14,8 +14,8 @@ _NOT_IN_COMMENT = re.compile(r"[^ -'*-\[\]-~]")  # RFC 5322 §3.2.2: ctext, and 
 _LOGIN_CHARACTERS = 256
 
 _MONTH = "Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec"
-# The values that Date and Message-ID may have: RFC 5322 §3.3, with the obsolete zones and
-# short years of §4.3,
+# The values that Date and Message-ID may have.  RFC 5322 §3.3, with the obsolete zones and
+# short years of §4.3:
 DATE = re.compile(
     r"[ \t]*+(?:(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)[ \t]*+,[ \t]*+)?+"
     rf"(?:0?[1-9]|[12][0-9]|3[01])[ \t]++(?:{_MONTH})[ \t]++[0-9]{{2,4}}"
@@ -24,11 +24,19 @@ DATE = re.compile(
     r"[ \t]*+(?:\([^()\\]*+\)[ \t]*+)?+",
     re.IGNORECASE,
 )
-_DOT_ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]++(?:\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]++)*+"
-# and §3.6.4, with the quoted strings of §4.5.4.
-MESSAGE_ID = re.compile(
-    rf'[ \t]*+<(?:{_DOT_ATOM}|"(?:[^"\\]++|\\.)*+")@(?:{_DOT_ATOM}|\[[!-Z^-~]*+\])>[ \t]*+'
-)
+
+
+def _message_id_syntax(beyond_ascii: str) -> re.Pattern[str]:
+    atom = rf"[A-Za-z0-9!#$%&'*+/=?^_`{{|}}~{beyond_ascii}-]++"
+    dot_atom = rf"{atom}(?:\.{atom})*+"
+    # RFC 5322 §3.6.4, with the quoted strings of §4.5.4.
+    return re.compile(
+        rf'[ \t]*+<(?:{dot_atom}|"(?:[^"\\]++|\\.)*+")@(?:{dot_atom}|\[[!-Z^-~]*+\])>[ \t]*+'
+    )
+
+
+MESSAGE_ID = _message_id_syntax("")
+UTF8_MESSAGE_ID = _message_id_syntax("\x80-\xff")  # RFC 6532 §3.2; octets as Latin-1
 
 
 @lru_cache(maxsize=8)
@@ -68,6 +76,7 @@ def received(
     only_recipient: Mailbox | None = None,
     client_address: str | None = None,
     login: str | None = None,
+    utf8: bool = False,
 ) -> bytes:
     """Make the Received field of a submission (RFC 5321 §4.4, RFC 8314 §4.3), folded.
 
@@ -84,6 +93,8 @@ def received(
     :param client_address: the client's IP address as text, to show it.  None hides it,
         and with it a *helo* that is an address.
     :param login: the user's login, to show it; None hides it.
+    :param utf8: whether the client gave SMTPUTF8; without it a recipient beyond ASCII
+        is not named.
     :return: the whole field with its CRLF.
     """
     clauses = [f"Received: from {_client_name(helo, client_address is not None)}"]
@@ -94,16 +105,17 @@ def received(
         # The wording is Postfix's: filters know it for a submission.
         shown = _NOT_IN_COMMENT.sub("?", login[:_LOGIN_CHARACTERS])
         clauses.append(f"(Authenticated sender: {shown})")
-    # RFC 3848: A for AUTH, S for TLS.
-    clauses += (f"by {hostname}", "with ESMTPSA" if tls_suite else "with ESMTPA", f"id {queue_id}")
-    if only_recipient is not None:
+    # RFC 3848, RFC 6531 §4.3: A for AUTH, S for TLS.
+    protocol = "UTF8SMTP" if utf8 else "ESMTP"
+    clauses += (f"by {hostname}", f"with {protocol}{'SA' if tls_suite else 'A'}", f"id {queue_id}")
+    if only_recipient is not None and (utf8 or only_recipient.is_ascii):
         clauses.append(f"for <{only_recipient}>")
     if tls_suite:
         # An additional registered clause: the grammar has these behind "for".
         clauses.append(f"tls {tls_suite}")
     clauses[-1] += ";"
     clauses.append(date)
-    return _fold(clauses).encode("ascii")
+    return _fold(clauses).encode()
 
 
 def _client_name(helo: str, show_address: bool) -> str:
