@@ -195,3 +195,15 @@ TRANSITIONS: Mapping[State, Row] = {
     ),
 }
 """The states in which commands are read; in the others there are none."""
+
+ENDS: Mapping[State, Mapping[str, State]] = {
+    State.HANDSHAKE: {"TLS established": State.SECURED},
+    State.AUTH: {"logged in": State.READY, "refused": State.GREETED},
+    State.DATA: {"end of data": State.READY},
+    State.BDAT: {
+        "end of chunk": State.CHUNKS,
+        "end of last chunk": State.READY,
+        "chunk refused": State.READY,
+    },
+}
+"""What ends the other states, and where that leads; for DATA, whatever the verdict is."""
