@@ -59,6 +59,7 @@ class BareSession:
     """Plays `tests.support.dialogue.Side` with nothing but the session.
 
     :ivar events: all events but content, in order.
+    :ivar pieces: how many pieces of content came.
     :ivar messages: the content of each message that came to its end.
     """
 
@@ -68,6 +69,7 @@ class BareSession:
         )
         self.events: list[events.Event] = []
         self.messages: list[bytes] = []
+        self.pieces = 0
         self._content = b""
         self._split = split
         self._output = b""
@@ -127,6 +129,7 @@ class BareSession:
         while not isinstance(event := self.session.next_event(), Wait):
             if isinstance(event, events.ContentReceived):
                 self._content += event.data
+                self.pieces += 1
                 continue
             self.events.append(event)
             verdict = self._verdict(event)
