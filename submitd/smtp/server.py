@@ -150,6 +150,7 @@ class ServerSession:
 
     __slots__ = (
         "_awaited",
+        "_begun",
         "_chunk",
         "_chunk_last",
         "_chunk_left",
@@ -202,6 +203,7 @@ class ServerSession:
         self.errors = 0
         self.failed_logins = 0
         self._ended = False
+        self._begun = False  # whether any octet has come
         self._greeting_due = implicit_tls
         if implicit_tls:
             self.state = State.HANDSHAKE
@@ -215,10 +217,12 @@ class ServerSession:
         """Take octets as they came."""
         if self.state is State.HANDSHAKE:
             raise LocalProtocolError("octets of the handshake are not the session's")
-        begins = self.state is State.CLEAR and not len(self._lines)
         self._lines.append(data)
-        if begins and (data[:1] == _TLS_HANDSHAKE or not data[:1].isascii()):
-            self._not_smtp()
+        if not self._begun and data:
+            self._begun = True
+            first = data[:1]
+            if self.state is State.CLEAR and (first == _TLS_HANDSHAKE or not first.isascii()):
+                self._not_smtp()
 
     def data_to_send(self) -> bytes:
         """Remove and return all octets that wait to be sent."""

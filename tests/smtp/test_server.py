@@ -413,6 +413,24 @@ def test_what_is_no_smtp_ends_the_session(words: bytes, split: str) -> None:
     session.expect_end()
 
 
+@pytest.mark.parametrize("split", SPLITS)
+def test_only_what_comes_first_is_another_protocol(split: str) -> None:
+    """A line that begins with an octet above 127 is an unknown command, however it is cut."""
+    session = BareSession(SPLITS[split], implicit=False)
+    session.line()
+    lines = session.replies(b"NOOP\r\n\xc9HLO c.example\r\n\x16\r\n")
+    assert lines == [str(replies.OK), *[str(replies.STARTTLS_FIRST)] * 2]
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_the_last_error_may_be_a_refused_chunk(split: str) -> None:
+    """A session that ends with the reply to a refused BDAT says so at once."""
+    session = logged_in(errors_per_connection=1)
+    session._split = SPLITS[split]
+    assert session.replies(b"BDAT 3\r\nabc")[-1] == str(replies.TOO_MANY_ERRORS)
+    session.expect_end()
+
+
 # ---- leniencies ------------------------------------------------------------------
 
 
