@@ -1,0 +1,85 @@
+"""Quoted-printable and base64 (RFC 2045 §6.7, §6.8), piece by piece and reversible to the octet."""
+
+import binascii
+import re
+
+# Everything that quoted-printable writes as "=" and two digits: all but printable ASCII
+# without "=", space and tab.  CR and LF are among them; CRLF is put back afterwards.
+_QUOTED = {
+    octet: f"={octet:02X}"
+    for octet in range(256)
+    if not (0x20 <= octet <= 0x7E or octet == 0x09) or octet == 0x3D
+}
+_LONG_LINE = re.compile(rb"^[^\r\n]{76,}", re.MULTILINE)
+# A line is cut after 73 to 75 octets, not within "=XX".
+_CUT = re.compile(rb"[^\r\n]{73,75}(?<!=)(?<!=[0-9A-F])(?=[^\r\n])")
+_SOFT_BREAK = b"=\r\n"
+_HELD_OCTETS = 4096  # of a line whose end hasn't come
+_BASE64_LINE = re.compile(rb".{76}")
+_BASE64_GROUP = 57  # octets that make a line of 76
+
+
+class QuotedPrintable:
+    """Encodes one body in which CRLF are line ends, and nothing else is."""
+
+    __slots__ = ("_held",)
+
+    def __init__(self) -> None:
+        self._held = b""
+
+    def feed(self, data: bytes) -> bytes:
+        """The next piece of the body; what can be written of it."""
+        data = self._held + data
+        end = data.rfind(b"\r\n") + 2
+        if end > 1:
+            self._held = data[end:]
+            return _quoted(data[:end])
+        if len(data) < _HELD_OCTETS:
+            self._held = data
+            return b""
+        end = len(data) - data.endswith(b"\r")  # CR and LF stay together
+        self._held = data[end:]
+        return _quoted(data[:end]) + _SOFT_BREAK
+
+    def end(self) -> bytes:
+        """What is left."""
+        quoted = _quoted(self._held)
+        if quoted[-1:] in (b" ", b"\t"):  # RFC 2045 §6.7 (3)
+            quoted = b"%b=%02X" % (quoted[:-1], quoted[-1])
+        return quoted
+
+
+def _quoted(data: bytes) -> bytes:
+    # "=" itself is quoted, so that "=0D=0A" can be nothing but CRLF.
+    quoted = data.decode("latin-1").translate(_QUOTED).encode("ascii")
+    quoted = quoted.replace(b"=0D=0A", b"\r\n")
+    quoted = quoted.replace(b" \r\n", b"=20\r\n").replace(b"\t\r\n", b"=09\r\n")
+    return _LONG_LINE.sub(lambda line: _CUT.sub(rb"\g<0>=\r\n", line[0]), quoted)
+
+
+class Base64:
+    """Encodes one body, lines of 76 with CRLF between them."""
+
+    __slots__ = ("_between", "_held")
+
+    def __init__(self) -> None:
+        self._held = b""
+        self._between = b""
+
+    def feed(self, data: bytes) -> bytes:
+        """The next piece of the body; what can be written of it."""
+        data = self._held + data
+        end = len(data) // _BASE64_GROUP * _BASE64_GROUP
+        self._held = data[end:]
+        return self._lines(data[:end])
+
+    def end(self) -> bytes:
+        """What is left."""
+        return self._lines(self._held)
+
+    def _lines(self, data: bytes) -> bytes:
+        if not data:
+            return b""
+        between, self._between = self._between, b"\r\n"
+        lines = _BASE64_LINE.sub(rb"\g<0>\r\n", binascii.b2a_base64(data, newline=False))
+        return between + lines.removesuffix(b"\r\n")
