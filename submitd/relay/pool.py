@@ -11,7 +11,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from submitd.mail.address import Mailbox
-from submitd.mail.envelope import BodyType
+from submitd.mail.envelope import Envelope, Recipient
 from submitd.mail.status import Action, DeliveryStatus
 from submitd.smtp.client_events import Finished
 from submitd.smtp.errors import LocalProtocolError
@@ -30,12 +30,15 @@ _log = Logger()
 
 @attrs.define(eq=False)
 class _Job:
-    reverse_path: Mailbox | None
-    recipients: Sequence[Mailbox]
+    envelope: Envelope
+    recipients: Sequence[Recipient]
     content: Any
-    body: BodyType
     result: "Deferred[Outcome]" = attrs.field(factory=Deferred)
     retried: bool = False
+
+    def answer(self, status: DeliveryStatus) -> None:
+        """*status* is the outcome for all its recipients."""
+        self.result.callback({recipient.mailbox: status for recipient in self.recipients})
 
 
 class ConnectionPool:
@@ -73,19 +76,15 @@ class ConnectionPool:
         self._stopped: Deferred[None] | None = None
 
     def deliver(
-        self,
-        reverse_path: Mailbox | None,
-        recipients: Sequence[Mailbox],
-        content: Any,
-        body: BodyType,
+        self, envelope: Envelope, recipients: Sequence[Recipient], content: Any
     ) -> "Deferred[Outcome]":
         """Send one message, at once or when its turn comes.
 
-        :param recipients: at least one.
+        :param recipients: those of the envelope that are meant; at least one.
         :param content: provides `IContent`.
         :returns: a Deferred that doesn't fail.
         """
-        job = _Job(reverse_path, recipients, content, body)
+        job = _Job(envelope, recipients, content)
         if self._stopped is not None:
             self._answer_stopped(job)
         else:
@@ -114,7 +113,7 @@ class ConnectionPool:
     def _answer_stopped(self, job: _Job) -> None:
         reason = "the server is stopping"
         status = DeliveryStatus(Action.DELAYED, "4.3.2", reason, self._next_hop)
-        job.result.callback(dict.fromkeys(job.recipients, status))
+        job.answer(status)
 
     def _check_stopped(self) -> None:
         if self._stopped is None or self._stopped.called:
@@ -167,10 +166,10 @@ class ConnectionPool:
             self._retries.clear()
             self._waiting.clear()
             for job in jobs:
-                job.result.callback(dict.fromkeys(job.recipients, status))
+                job.answer(status)
         if self._retries:
             job = self._retries.popleft()
-            job.result.callback(dict.fromkeys(job.recipients, status))
+            job.answer(status)
         self._check_stopped()
 
     def _reason(self, failure: Failure) -> DeliveryStatus:
@@ -204,11 +203,11 @@ class ConnectionPool:
 
     def _start(self, connection: ClientConnection, job: _Job) -> None:
         try:
-            delivery = connection.deliver(job.reverse_path, job.recipients, job.content, job.body)
+            delivery = connection.deliver(job.envelope, job.recipients, job.content)
         except LocalProtocolError:
             _log.failure("message for {next_hop} cannot be sent", next_hop=self._next_hop)
             status = DeliveryStatus(Action.DELAYED, "4.3.0", "internal fault", self._next_hop)
-            job.result.callback(dict.fromkeys(job.recipients, status))
+            job.answer(status)
             self._free(connection)
             return
         delivery.addCallback(self._finished, connection, job)

@@ -71,6 +71,11 @@ class SmarthostOptions:
         default=100,
         check=at_least(1),
     )
+    ignore_extensions: tuple[str, ...] = option(
+        "EHLO keywords of the next hop to take as not offered, such as CHUNKING, for one that "
+        "offers what it does badly.",
+        default=(),
+    )
     idle_s: int = option(
         "Seconds after which a connection without work is closed.", default=30, check=at_least(1)
     )
@@ -120,6 +125,7 @@ class SmarthostFactory:
             level=options.tls,
             tls=tls,
             credentials=credentials,
+            ignored_extensions=frozenset(map(str.upper, options.ignore_extensions)),
             timeouts=Timeouts(
                 connect_s=options.connect_s,
                 handshake_s=options.handshake_s,
@@ -192,19 +198,13 @@ class Smarthost:
         self, message: QueuedMessage, recipients: Sequence[Recipient]
     ) -> "Deferred[Mapping[Mailbox, DeliveryStatus]]":
         """Send it, in as many transactions as the number of recipients makes necessary."""
-        envelope = message.envelope
-        mailboxes = [recipient.mailbox for recipient in recipients]
+        envelope, content, batch = message.envelope, message.content, self._batch
+        if len(recipients) <= batch:
+            return self._pool.deliver(envelope, recipients, content)
         batches = [
-            self._pool.deliver(
-                envelope.reverse_path,
-                mailboxes[start : start + self._batch],
-                message.content,
-                envelope.body,
-            )
-            for start in range(0, len(mailboxes), self._batch)
+            self._pool.deliver(envelope, recipients[start : start + batch], content)
+            for start in range(0, len(recipients), batch)
         ]
-        if len(batches) == 1:
-            return batches[0]
         return gatherResults(batches).addCallback(_merged)
 
     def stop(self) -> "Deferred[None]":

@@ -13,10 +13,9 @@ The session greets by itself.  What comes then is the driver's choice: `starttls
 
 import enum
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 
-from submitd.mail.address import Mailbox
-from submitd.mail.envelope import BodyType
+from submitd.mail.envelope import Envelope, Recipient
 from submitd.mail.status import Action, DeliveryStatus
 from submitd.smtp import client_auth
 from submitd.smtp.client_events import (
@@ -26,13 +25,15 @@ from submitd.smtp.client_events import (
     Event,
     Finished,
     Hello,
+    InspectionWanted,
     Refused,
     StartTls,
 )
+from submitd.smtp.client_extensions import Offer, Unfit
 from submitd.smtp.client_replies import RawReply, ReplyReader, Stage, delivery_status
 from submitd.smtp.client_transaction import Transaction, Turn
 from submitd.smtp.errors import LocalProtocolError, RemoteProtocolError
-from submitd.smtp.stuffing import DotStuffer
+from submitd.smtp.stuffing import Chunk, DotStuffer
 
 _OF_A_TRANSACTION = frozenset((Stage.MAIL, Stage.RCPT, Stage.DATA, Stage.END_OF_DATA))
 
@@ -42,6 +43,7 @@ class _State(enum.Enum):
     READY = enum.auto()
     BUSY = enum.auto()  # STARTTLS or AUTH under way
     HANDSHAKE = enum.auto()
+    INSPECTION = enum.auto()
     ENVELOPE = enum.auto()
     CONTENT = enum.auto()
     END_OF_DATA = enum.auto()
@@ -54,15 +56,25 @@ class ClientSession:
 
     :param hostname: our name, for EHLO.
     :param next_hop: its name, for the statuses.
+    :param ignored: EHLO keywords in capitals that count as not offered.
 
     :ivar extensions: EHLO keywords in capitals, each with its parameters as one
         text; empty after HELO, and forgotten at STARTTLS.
     :ivar verified: whether TLS is active with a verified peer.
     """
 
-    def __init__(self, hostname: str, next_hop: str, *, verified: bool = False) -> None:
+    def __init__(
+        self,
+        hostname: str,
+        next_hop: str,
+        *,
+        verified: bool = False,
+        ignored: Container[str] = (),
+    ) -> None:
         self.extensions: Mapping[str, str] = {}
         self.verified = verified
+        self._ignored = ignored
+        self._authenticated = False
         self._hostname = hostname
         self._next_hop = next_hop
         self._reader = ReplyReader()
@@ -76,7 +88,7 @@ class ClientSession:
         self._responses: list[bytes] = []  # what is left to say in AUTH
         self._transaction: Transaction | None = None
         self._must_reset = False
-        self._stuffer = DotStuffer()
+        self._framing: DotStuffer | Chunk = DotStuffer()
         self._on_reply: Mapping[Stage, Callable[[RawReply], None]] = {
             Stage.GREETING: self._greeted,
             Stage.EHLO: self._ehlo_answered,
@@ -167,6 +179,7 @@ class ClientSession:
         self._go(_State.HANDSHAKE, _State.GREETING)
         self.verified = verified
         self.extensions = {}
+        self._authenticated = False
         self._say(b"EHLO " + self._hostname.encode("ascii"), Stage.EHLO)
 
     def authenticate(self, username: str, password: str) -> None:
@@ -187,43 +200,74 @@ class ClientSession:
         self._say(first, Stage.AUTH)
 
     def begin(
-        self,
-        reverse_path: Mailbox | None,
-        recipients: Sequence[Mailbox],
-        size: int,
-        body: BodyType,
+        self, envelope: Envelope, recipients: Sequence[Recipient], size: int, now_s: float
     ) -> None:
-        """Send an envelope: `ContentWanted` or `Finished` follows.
+        """Send an envelope: `InspectionWanted`, `ContentWanted` or `Finished` follows.
 
-        :param recipients: at least one.
+        :param recipients: those of the envelope that are meant; at least one.
         :param size: octets of the content.
+        :param now_s: POSIX time in seconds.
         """
         self._require(_State.READY)
-        self._transaction = Transaction(
-            reverse_path,
+        transaction = self._transaction = Transaction(
+            envelope,
             recipients,
             size,
-            body,
-            extensions=self.extensions,
-            next_hop=self._next_hop,
+            offer=Offer(self._next_hop, self.extensions, self.verified, self._authenticated),
             reset=self._must_reset,
+            now_s=now_s,
         )
-        self._state = _State.ENVELOPE
-        if not self._transaction.steps:
+        if not transaction.steps:
             self._finish()
+        elif transaction.body != envelope.body or transaction.ascii_header:
+            self._state = _State.INSPECTION
+            self._events.append(InspectionWanted(transaction.body, transaction.ascii_header))
         else:
-            self._must_reset = True
-            self._next_steps(self._transaction)
+            self._start(transaction)
+
+    def inspected(self, unfit: Unfit | None) -> None:
+        """The content was looked into: `ContentWanted` or `Finished` follows.
+
+        :param unfit: why it can't be sent; or None, and then `content` will be given
+            what it has become.
+        """
+        self._require(_State.INSPECTION)
+        assert self._transaction is not None
+        if unfit is None:
+            self._start(self._transaction)
+        else:
+            self._transaction.settle(self._transaction.unfit(unfit))
+            self._finish()
+
+    def _start(self, transaction: Transaction) -> None:
+        self._must_reset = True
+        self._next_steps(transaction)
+        if transaction.at_once:
+            self._want_content(transaction)
+        else:
+            self._state = _State.ENVELOPE
+
+    def _want_content(self, transaction: Transaction) -> None:
+        self._state = _State.CONTENT
+        self._framing = Chunk(transaction.size) if transaction.chunked else DotStuffer()
+        self._events.append(ContentWanted())
 
     def content(self, data: bytes) -> None:
-        """Send a piece of content: as stored, CRLF line ends, not dot-stuffed."""
-        self._go(_State.CONTENT, _State.CONTENT)
-        self._out.append(self._stuffer.stuff(data))
+        """Send a piece of content: as stored, CRLF line ends, not dot-stuffed.
+
+        :raises LocalProtocolError: when a chunk can't hold it.
+        """
+        self._require(_State.CONTENT)
+        self._out.append(self._framing.stuff(data))
 
     def end_of_content(self) -> None:
-        """All of the content was given: `Finished` follows."""
-        self._go(_State.CONTENT, _State.END_OF_DATA)
-        self._out.append(self._stuffer.end())
+        """All of the content was given: `Finished` follows.
+
+        :raises LocalProtocolError: when a chunk isn't full.
+        """
+        self._require(_State.CONTENT)
+        self._out.append(self._framing.end())
+        self._state = _State.END_OF_DATA
         self._queued.append((Stage.END_OF_DATA, 0))
 
     def quit(self) -> None:
@@ -279,7 +323,8 @@ class ClientSession:
         if code == 250:
             # RFC 5321 §4.1.1.1: the first line is the name, the others are keywords.
             words = (line[4:].decode("ascii", "replace").partition(" ") for line in lines[1:])
-            self.extensions = {keyword.upper(): rest for keyword, _, rest in words}
+            offered = {keyword.upper(): rest for keyword, _, rest in words}
+            self.extensions = {k: offered[k] for k in offered if k not in self._ignored}
             self._ready()
         elif code >= 500:
             self._say(b"HELO " + self._hostname.encode("ascii"), Stage.HELO)
@@ -317,6 +362,7 @@ class ClientSession:
         self._responses = []
         self._state = _State.READY
         if raw[0] == 235:
+            self._authenticated = True
             self._events.append(Authenticated())
         else:
             status = delivery_status(raw, Stage.AUTH, self._next_hop)
@@ -330,19 +376,21 @@ class ClientSession:
             self._end(delivery_status(raw, Stage.RSET, self._next_hop))
 
     def _of_transaction(self, raw: RawReply, stage: Stage, number: int) -> None:
-        assert self._transaction is not None
-        turn = self._transaction.answered(raw, stage, number)
+        transaction = self._transaction
+        assert transaction is not None
+        sent = transaction.at_once and self._framing.begun
+        turn = transaction.answered(raw, stage, number, sent=sent)
         if turn is Turn.GO_ON:
-            self._next_steps(self._transaction)
+            self._next_steps(transaction)
         elif turn is Turn.CONTENT:
-            self._state = _State.CONTENT
-            self._stuffer = DotStuffer()
-            self._events.append(ContentWanted())
+            if self._state is not _State.CONTENT:
+                self._want_content(transaction)
         elif turn is Turn.LONE_DOT:  # RFC 2920 §3.1
             self._state = _State.END_OF_DATA
             self._say(b".", Stage.END_OF_DATA)
         else:
-            if stage is Stage.END_OF_DATA:
+            # After a chunk that was refused nobody can be sure of the state (RFC 3030 §2).
+            if stage is Stage.END_OF_DATA and (raw[0] < 300 or not transaction.chunked):
                 self._must_reset = False
             self._finish()
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import attrs
 
 from submitd.mail.address import Mailbox
+from submitd.mail.envelope import BodyType
 from submitd.mail.status import DeliveryStatus
 from submitd.smtp.client_replies import Stage
 
@@ -37,6 +38,18 @@ class Refused:
 
 
 @attrs.frozen(slots=True)
+class InspectionWanted:
+    """Look into the content before anything is sent; go on with `ClientSession.inspected`.
+
+    :ivar body: what the content has to become.
+    :ivar ascii_header: whether a header beyond ASCII stands in the way.
+    """
+
+    body: BodyType
+    ascii_header: bool
+
+
+@attrs.frozen(slots=True)
 class ContentWanted:
     """Go on with `ClientSession.content` and `end_of_content`."""
 
@@ -64,4 +77,6 @@ class Ended:
     status: DeliveryStatus | None
 
 
-Event = Hello | StartTls | Authenticated | Refused | ContentWanted | Finished | Ended
+Event = (
+    Hello | StartTls | Authenticated | Refused | InspectionWanted | ContentWanted | Finished | Ended
+)

@@ -112,8 +112,12 @@ def diagnostic(raw: RawReply) -> str:
     return first[:DIAGNOSTIC_CHARACTERS]
 
 
-def delivery_status(raw: RawReply, stage: Stage, next_hop: str) -> DeliveryStatus:
+def delivery_status(
+    raw: RawReply, stage: Stage, next_hop: str, *, dsn_passed_on: bool = False
+) -> DeliveryStatus:
     """What a reply at *stage* means for the recipients it is about.
+
+    :param dsn_passed_on: whether a next hop that accepts the message sees to reports too.
 
     4yz delays and 5yz fails (RFC 5321 §4.2.1), but a refusal that is not about the
     message delays whatever its code: at the greeting, EHLO, STARTTLS and AUTH, and
@@ -135,4 +139,6 @@ def delivery_status(raw: RawReply, stage: Stage, next_hop: str) -> DeliveryStatu
     else:
         action = Action.FAILED
     detail = f"{enhanced[2]}.{enhanced[3]}" if enhanced else "0.0"
-    return DeliveryStatus(action, f"{_CLASS[action]}.{detail}", text, next_hop, True)
+    status = f"{_CLASS[action]}.{detail}"
+    passed_on = dsn_passed_on and action is Action.RELAYED
+    return DeliveryStatus(action, status, text, next_hop, True, passed_on)

@@ -1,17 +1,32 @@
 """One mail transaction (RFC 5321 §3.3) from the client's side: what to say, and who got what."""
 
 import enum
+import re
 from collections import deque
-from collections.abc import Container, Sequence
+from collections.abc import Sequence
 
 from submitd.mail.address import Mailbox
-from submitd.mail.envelope import BodyType
+from submitd.mail.envelope import Envelope, Recipient
 from submitd.mail.status import Action, DeliveryStatus
+from submitd.smtp.client_extensions import (
+    AT_ONCE_OCTETS,
+    Offer,
+    Unfit,
+    body_type,
+    mail_parameters,
+    path,
+    rcpt_parameters,
+)
 from submitd.smtp.client_replies import RawReply, Stage, delivery_status
 from submitd.smtp.errors import LocalProtocolError, RemoteProtocolError
 
 Step = tuple[bytes, Stage, int]
 """A command without CRLF, what its reply is, and of which recipient."""
+
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+_NO_ASCII_ADDRESS = Unfit(
+    "5.6.7", "the address is not ASCII, and the next hop does not offer SMTPUTF8"
+)
 
 
 class Turn(enum.Enum):
@@ -28,105 +43,153 @@ class Transaction:
 
     :param recipients: at least one.
     :param size: octets of the content.
-    :param extensions: those that the next hop offers, by keyword.
+    :param offer: what the next hop is and takes.
     :param reset: whether an earlier transaction was left uncompleted.
+    :param now_s: POSIX time in seconds.
     :raises LocalProtocolError: when an address holds control characters.
 
     :ivar steps: what is left to say.
     :ivar outcome: the recipients that have a final word.
     :ivar begun: whether the next hop said anything about this transaction.
+    :ivar body: what the content has to be when it is sent.
+    :ivar ascii_header: whether its header must be ASCII, which isn't known yet.
+    :ivar chunked: whether it goes by BDAT (RFC 3030), as one chunk.
+    :ivar at_once: whether that chunk needs no reply to wait for.
     """
 
     def __init__(
         self,
-        reverse_path: Mailbox | None,
-        recipients: Sequence[Mailbox],
+        envelope: Envelope,
+        recipients: Sequence[Recipient],
         size: int,
-        body: BodyType,
         *,
-        extensions: Container[str],
-        next_hop: str,
+        offer: Offer,
         reset: bool,
+        now_s: float,
     ) -> None:
+        extensions = offer.extensions
         self.steps: deque[Step] = deque()
         self.outcome: dict[Mailbox, DeliveryStatus] = {}
         self.begun = False
-        self._next_hop = next_hop
+        self.body = body_type(envelope.body, extensions)
+        self.ascii_header = envelope.utf8 and "SMTPUTF8" not in extensions
+        self.at_once = (
+            size <= AT_ONCE_OCTETS
+            and "CHUNKING" in extensions
+            and "PIPELINING" in extensions
+            and self.body == envelope.body
+        )
+        self.chunked = self.at_once or self.body == "BINARYMIME"
+        self.size = size
+        self._next_hop = offer.name
+        self._takes_dsn = "DSN" in extensions
         self._recipients = recipients
+        self._unanswered = 0  # of MAIL and RCPT
         self._accepted = 0
         self._mail_refused = False
-        if body != "7BIT" and not (body == "8BITMIME" and "8BITMIME" in extensions):
-            # RFC 6152 §3: convert or return; status X.6.3 (RFC 3463 §3.7).
-            self.settle(self._failed("5.6.3", f"the next hop does not take {body} content"))
-            return
-        if reverse_path is not None and not str(reverse_path).isascii():
-            self.settle(self._failed("5.6.7", "the sender's address is not ASCII"))
-            return
-        mail = f"MAIL FROM:<{reverse_path or ''}>"
-        if "SIZE" in extensions:
-            mail += f" SIZE={size}"  # RFC 1870 §6
-        if body == "8BITMIME":
-            mail += " BODY=8BITMIME"
         if reset:
             self.steps.append((b"RSET", Stage.RSET, 0))
-        self.steps.append((_command(mail), Stage.MAIL, 0))
-        for number, mailbox in enumerate(recipients):
-            command = f"RCPT TO:<{mailbox}>"
-            if command.isascii():
-                self.steps.append((_command(command), Stage.RCPT, number))
-            else:
-                self.outcome[mailbox] = self._failed("5.6.7", "the address is not ASCII")
-        if len(self.outcome) == len(recipients):
+        unfit = self._envelope_steps(envelope, offer, now_s)
+        if unfit is not None:
+            self.settle(self.unfit(unfit))
+        elif self._unanswered == 1:  # MAIL alone: nobody is left
             self.steps.clear()
-        else:
+        elif not self.chunked:
             self.steps.append((b"DATA", Stage.DATA, 0))
 
-    def _failed(self, status: str, reason: str) -> DeliveryStatus:
-        return DeliveryStatus(Action.FAILED, status, reason, self._next_hop)
+    def _envelope_steps(self, envelope: Envelope, offer: Offer, now_s: float) -> Unfit | None:
+        extensions = offer.extensions
+        sender, reverse_path = envelope.reverse_path, ""
+        if sender is not None:
+            as_written = path(sender, extensions)
+            if as_written is None:
+                return _NO_ASCII_ADDRESS
+            reverse_path = as_written
+        utf8 = envelope.utf8 and "SMTPUTF8" in extensions
+        rcpts: list[Step] = []
+        for number, recipient in enumerate(self._recipients):
+            forward_path = path(recipient.mailbox, extensions)
+            if forward_path is None:
+                self.outcome[recipient.mailbox] = self.unfit(_NO_ASCII_ADDRESS)
+                continue
+            line = f"RCPT TO:<{forward_path}>"
+            if recipient.notify is not None or recipient.original is not None:
+                line += rcpt_parameters(recipient, extensions)
+            utf8 = utf8 or not line.isascii()
+            rcpts.append((_command(line), Stage.RCPT, number))
+        utf8 = utf8 or not reverse_path.isascii()
+        size = self.size if self.body == envelope.body else None
+        parameters = mail_parameters(envelope, offer, self.body, size, utf8, now_s)
+        if isinstance(parameters, Unfit):
+            return parameters
+        self.steps.append((_command(f"MAIL FROM:<{reverse_path}>{parameters}"), Stage.MAIL, 0))
+        self.steps.extend(rcpts)
+        self._unanswered = 1 + len(rcpts)
+        return None
+
+    def unfit(self, unfit: Unfit) -> DeliveryStatus:
+        """The status for what can't go to this next hop, found without asking it."""
+        return DeliveryStatus(Action.FAILED, unfit.status, unfit.reason, self._next_hop)
 
     def settle(self, status: DeliveryStatus) -> None:
         """The transaction is over: *status* is for all recipients without a final word."""
-        for mailbox in self._recipients:
-            self.outcome.setdefault(mailbox, status)
+        for recipient in self._recipients:
+            self.outcome.setdefault(recipient.mailbox, status)
         self.steps.clear()
 
-    def answered(self, raw: RawReply, stage: Stage, number: int) -> Turn:
+    def answered(self, raw: RawReply, stage: Stage, number: int, *, sent: bool) -> Turn:
         """The next hop's reply to a step, or to the end of data.
 
+        :param sent: whether the content has gone out already.
         :raises RemoteProtocolError: when the reply has no place there.
         """
-        positive = raw[0] < 300
-        if stage is Stage.RCPT:
-            return self._rcpt_answered(raw, number)
-        if stage is Stage.MAIL:
-            self.begun = True
-            if positive:
-                return Turn.GO_ON
-            self._mail_refused = True
-            refusal = delivery_status(raw, stage, self._next_hop)
-            if not self.steps:  # pipelined: the other replies are still to come
-                for mailbox in self._recipients:
-                    self.outcome.setdefault(mailbox, refusal)
-                return Turn.GO_ON
-            self.settle(refusal)
-            return Turn.DONE
+        if stage is Stage.RCPT or stage is Stage.MAIL:
+            self._unanswered -= 1
+            if stage is Stage.MAIL:
+                self._mail_answered(raw)
+            else:
+                self._rcpt_answered(raw, number)
+            return self._next_turn(sent)
         if stage is Stage.DATA:
             return self._data_answered(raw)
         if 300 <= raw[0] < 400:
             raise RemoteProtocolError(f"{raw[0]} in reply to the end of data")
-        self.settle(delivery_status(raw, stage, self._next_hop))
+        if raw[0] < 300 and (self._mail_refused or not self._accepted) and self.chunked:
+            raise RemoteProtocolError("content taken after the envelope was refused")
+        self.settle(self._status(raw, stage))
         return Turn.DONE
 
-    def _rcpt_answered(self, raw: RawReply, number: int) -> Turn:
-        mailbox = self._recipients[number]
+    def _status(self, raw: RawReply, stage: Stage) -> DeliveryStatus:
+        return delivery_status(raw, stage, self._next_hop, dsn_passed_on=self._takes_dsn)
+
+    def _mail_answered(self, raw: RawReply) -> None:
+        self.begun = True
+        if raw[0] >= 300:
+            self._mail_refused = True
+            refusal = self._status(raw, Stage.MAIL)
+            for recipient in self._recipients:
+                self.outcome.setdefault(recipient.mailbox, refusal)
+
+    def _rcpt_answered(self, raw: RawReply, number: int) -> None:
+        mailbox = self._recipients[number].mailbox
         if raw[0] < 300:
             self._accepted += 1
         elif mailbox not in self.outcome:
-            self.outcome[mailbox] = delivery_status(raw, Stage.RCPT, self._next_hop)
-        if not self._accepted and len(self.steps) == 1:  # only DATA is left, for nobody
+            self.outcome[mailbox] = self._status(raw, Stage.RCPT)
+
+    def _next_turn(self, sent: bool) -> Turn:
+        """After a reply to MAIL or RCPT."""
+        if self.steps and self._mail_refused:  # not pipelined: nothing more is said
             self.steps.clear()
             return Turn.DONE
-        return Turn.GO_ON
+        if self._unanswered or sent:
+            return Turn.GO_ON
+        if self._accepted and not self._mail_refused:
+            return Turn.CONTENT if self.chunked else Turn.GO_ON
+        if self.steps or self.chunked:  # what is left is DATA or BDAT, for nobody
+            self.steps.clear()
+            return Turn.DONE
+        return Turn.GO_ON  # DATA was pipelined: its reply is still to come
 
     def _data_answered(self, raw: RawReply) -> Turn:
         if raw[0] == 354:
@@ -138,16 +201,16 @@ class Transaction:
             return Turn.CONTENT
         if raw[0] < 400:
             raise RemoteProtocolError(f"{raw[0]} in reply to DATA")
-        self.settle(delivery_status(raw, Stage.DATA, self._next_hop))
+        self.settle(self._status(raw, Stage.DATA))
         return Turn.DONE
 
 
 def _command(line: str) -> bytes:
     """A command line for the wire.
 
-    :raises LocalProtocolError: when it isn't printable; an address from elsewhere
-        than the grammar shall not smuggle in a line of its own.
+    :raises LocalProtocolError: when it holds a control character; an address from
+        elsewhere than the grammar shall not smuggle in a line of its own.
     """
-    if not line.isprintable():
-        raise LocalProtocolError(f"not printable: {line!r}")
-    return line.encode("ascii")
+    if _CONTROLS.search(line):
+        raise LocalProtocolError(f"control character in {line!r}")
+    return line.encode()

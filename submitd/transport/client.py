@@ -20,9 +20,9 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from submitd.interfaces import TlsInfo
-from submitd.mail.address import Mailbox
-from submitd.mail.envelope import BodyType
+from submitd.mail.envelope import BodyType, Envelope, Recipient
 from submitd.mail.status import Action, DeliveryStatus
+from submitd.message.conversion import Converter, Edit, Inspector, Unconvertible
 from submitd.smtp.client import ClientSession
 from submitd.smtp.client_events import (
     Authenticated,
@@ -31,11 +31,13 @@ from submitd.smtp.client_events import (
     Event,
     Finished,
     Hello,
+    InspectionWanted,
     Refused,
     StartTls,
 )
+from submitd.smtp.client_extensions import Unfit
 from submitd.smtp.client_replies import Stage, as_text
-from submitd.transport.client_content import ContentSender
+from submitd.transport.client_content import ContentInspection, ContentSender
 from submitd.transport.client_tls import Handshake
 from submitd.transport.next_hop import Destination, Unreachable
 
@@ -106,7 +108,9 @@ class ClientConnection(Protocol):
         self._clock = clock
         self._on_lost = on_lost
         self._limits = destination.timeouts.by_stage()
-        self._session = ClientSession(destination.hostname, destination.host)
+        self._session = ClientSession(
+            destination.hostname, destination.host, ignored=destination.ignored_extensions
+        )
         self._attempt: Deferred[Any] | None = None
         self._was_opened = False
         self._wire: Any = None
@@ -119,12 +123,15 @@ class ClientConnection(Protocol):
         self._closing = False
         self._delivery: Deferred[Finished] | None = None
         self._content: Any = None
-        self._sender: ContentSender | None = None
+        self._body: BodyType = "7BIT"
+        self._converter: Converter | None = None
+        self._sender: ContentSender | ContentInspection | None = None
         self._on_event: Mapping[type[Event], Callable[[Any], None]] = {
             Hello: self._greeted,
             StartTls: self._start_tls,
             Authenticated: self._ready,
             Refused: self._refused,
+            InspectionWanted: self._inspection_wanted,
             ContentWanted: self._content_wanted,
             Finished: self._finished,
             Ended: self._ended,
@@ -146,21 +153,19 @@ class ClientConnection(Protocol):
         return self._session.is_ready and not self._closing
 
     def deliver(
-        self,
-        reverse_path: Mailbox | None,
-        recipients: Sequence[Mailbox],
-        content: Any,
-        body: BodyType,
+        self, envelope: Envelope, recipients: Sequence[Recipient], content: Any
     ) -> "Deferred[Finished]":
         """Send one message.
 
-        :param recipients: at least one.
+        :param recipients: those of the envelope that are meant; at least one.
         :param content: provides `IContent`.
         :returns: a Deferred that doesn't fail.
         """
-        self._session.begin(reverse_path, recipients, content.size, body)
+        self._session.begin(envelope, recipients, content.size, self._clock.seconds())
         self._idle_s = None
         self._content = content
+        self._body = envelope.body
+        self._converter = None
         self.deliveries += 1
         delivery: Deferred[Finished] = Deferred()
         self._delivery = delivery
@@ -313,9 +318,29 @@ class ClientConnection(Protocol):
         self._was_opened = True
         self.opened.callback(self)
 
+    def _inspection_wanted(self, event: InspectionWanted) -> None:
+        inspector = Inspector(self._body, event.body, ascii_header=event.ascii_header)
+        self._sender = ContentInspection(
+            self._content, inspector, self._inspected, self._unreadable
+        )
+        self._sender.start()
+
+    def _inspected(self, result: tuple[Edit, ...] | Unconvertible) -> None:
+        if isinstance(result, Unconvertible):
+            self._session.inspected(Unfit(result.status, f"the message does not fit: {result}"))
+        else:
+            self._converter = Converter(result) if result else None
+            self._session.inspected(None)
+        self._go_on()
+
     def _content_wanted(self, _event: ContentWanted) -> None:
         self._sender = ContentSender(
-            self._content, self._session, self._wire, self._go_on, self._unreadable
+            self._content,
+            self._session,
+            self._wire,
+            self._go_on,
+            self._unreadable,
+            self._converter,
         )
         self._sender.start()
 

@@ -54,6 +54,7 @@ class Destination:
         `"opportunistic"`: TLS if offered, with anybody; `"none"`.
     :ivar tls: for all levels but `"none"`.
     :ivar credentials: only for a peer that is verified.
+    :ivar ignored_extensions: EHLO keywords in capitals that count as not offered.
     """
 
     host: str
@@ -61,6 +62,7 @@ class Destination:
     level: Level
     tls: ClientTls | None
     credentials: Credentials | None = None
+    ignored_extensions: frozenset[str] = frozenset()
     timeouts: Timeouts = Timeouts()
 
 

@@ -8,12 +8,14 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from submitd.mail.address import Mailbox
+from submitd.mail.envelope import Envelope, Recipient
 from submitd.mail.status import Action, DeliveryStatus
 from submitd.relay.pool import PAUSE_S, ConnectionPool
 from submitd.smtp.client_events import Finished
 from submitd.transport.next_hop import Unreachable
 
 BOB = Mailbox("bob", "example.net")
+ENVELOPE = Envelope(None, (Recipient(BOB),))
 RELAYED = DeliveryStatus(Action.RELAYED, "2.0.0", "250 ok", "hop")
 DELAYED = DeliveryStatus(Action.DELAYED, "4.4.2", "gone", "hop")
 
@@ -29,7 +31,7 @@ class FakeConnection:
         self._on_lost = on_lost
         self._result: Deferred[Finished] | None = None
 
-    def deliver(self, _reverse_path: Any, recipients: Any, content: Any, _body: Any) -> Any:
+    def deliver(self, _envelope: Any, _recipients: Any, content: Any) -> Any:
         assert self.is_idle
         self.is_idle = False
         self.deliveries += 1
@@ -78,7 +80,7 @@ class World:
     def deliver(self, *names: str) -> None:
         """Hand in messages, each known by its name."""
         for name in names:
-            result: Any = self.pool.deliver(None, [BOB], name, "7BIT")
+            result: Any = self.pool.deliver(ENVELOPE, ENVELOPE.recipients, name)
             result.addCallback(lambda outcome, n=name: self.outcomes.update({n: outcome[BOB]}))
 
     def connected(self) -> FakeConnection:

@@ -40,6 +40,21 @@ import attrs
 CLOSE = "<close>"
 CLOSE_AFTER = "<close after>"
 SILENCE = "<silence>"
+# The extension that each parameter needs; BODY is one of several.
+_PARAMETERS = {
+    "SIZE": "SIZE",
+    "BODY=8BITMIME": "8BITMIME",
+    "BODY=BINARYMIME": "BINARYMIME",
+    "SMTPUTF8": "SMTPUTF8",
+    "RET": "DSN",
+    "ENVID": "DSN",
+    "NOTIFY": "DSN",
+    "ORCPT": "DSN",
+    "REQUIRETLS": "REQUIRETLS",
+    "BY": "DELIVERBY",
+    "MT-PRIORITY": "MT-PRIORITY",
+    "AUTH": "AUTH",
+}
 DEFAULT_EXTENSIONS = ("PIPELINING", "SIZE 104857600", "8BITMIME", "ENHANCEDSTATUSCODES")
 
 Script = Mapping[str, str | Sequence[str | None]]
@@ -314,8 +329,22 @@ class _Conversation:
         self._session.commands.append(line)
         return line
 
+    def _fault(self, argument: str) -> str | None:
+        """A parameter or an address that was not offered."""
+        offered = {extension.partition(" ")[0] for extension in self._hop.extensions}
+        if self._hop.users:
+            offered.add("AUTH")
+        if not argument.isascii() and "SMTPUTF8" not in offered:
+            return "501 5.5.2 Not ASCII"
+        for word in argument.replace("=<>", "=").rpartition(">")[2].split():
+            keyword = word.partition("=")[0]
+            needs = _PARAMETERS.get(word if keyword == "BODY" else keyword)
+            if needs not in offered:
+                return f"555 5.5.4 {word} was not offered"
+        return None
+
     def _do_mail(self, verb: str, argument: str) -> None:
-        ordinary = "250 2.1.0 Ok"
+        ordinary = self._fault(argument) or "250 2.1.0 Ok"
         if self._hop.users and self._session.login is None:
             ordinary = "530 5.7.0 Authentication required"
         elif self._mail is not None:
@@ -324,7 +353,9 @@ class _Conversation:
             self._mail, self._recipients = argument, []
 
     def _do_rcpt(self, verb: str, argument: str) -> None:
-        ordinary = "250 2.1.5 Ok" if self._mail is not None else "503 5.5.1 MAIL first"
+        ordinary = self._fault(argument) or "250 2.1.5 Ok"
+        if self._mail is None:
+            ordinary = "503 5.5.1 MAIL first"
         if self._reply(verb, ordinary) in (250, 251):
             self._recipients.append(argument)
 
@@ -360,6 +391,29 @@ class _Conversation:
             received += self._buffer
         self._buffer = bytes(received[end + 5 :])
         return bytes(received[: end + 2]).replace(b"\r\n.", b"\r\n")[2:]
+
+    def _do_bdat(self, verb: str, argument: str) -> None:
+        """One chunk (RFC 3030 §2); what is refused is read all the same."""
+        size, _, last = argument.partition(" ")
+        while len(self._buffer) < int(size):
+            interruption = self._scripted("content")
+            if interruption is not None:
+                self._socket.sendall(interruption.encode() + b"\r\n")
+            self._receive()
+        content, self._buffer = self._buffer[: int(size)], self._buffer[int(size) :]
+        if self._mail is None:
+            ordinary = "503 5.5.1 MAIL first"
+        elif not self._recipients:
+            ordinary = "554 5.5.1 No valid recipients"
+        elif last != "LAST":
+            ordinary = "501 5.5.4 One chunk is all this server takes"
+        else:
+            ordinary = "250 2.0.0 Queued"
+        text = self._scripted(verb) or self._scripted(".") or ordinary
+        if text.startswith("250"):
+            self._hop.accept(Message(self._mail or "", self._recipients, content, self._session))
+        self._say(text)
+        self._mail = None
 
     def _do_rset(self, verb: str, _argument: str) -> None:
         self._reply(verb, "250 2.0.0 Ok")

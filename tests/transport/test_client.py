@@ -9,6 +9,7 @@ import pytest
 from twisted.internet.endpoints import HostnameEndpoint
 
 from submitd.mail.address import Mailbox
+from submitd.mail.envelope import Envelope, Recipient
 from submitd.mail.status import Action, DeliveryStatus
 from submitd.smtp.client_replies import Stage
 from submitd.testing import MemoryContent
@@ -20,6 +21,7 @@ from tests.support.nexthop import CLOSE, SILENCE, NextHop
 from tests.support.pki import Identity, TestAuthority
 
 ANN, BOB = Mailbox("ann", "example.org"), Mailbox("bob", "example.net")
+ENVELOPE = Envelope(ANN, (Recipient(BOB),))
 LOGIN = Credentials("org", "secret")
 TIMEOUTS = Timeouts(connect_s=5, close_s=0.2)
 
@@ -89,7 +91,7 @@ class Client:
         """Send a message; the outcome for its recipient."""
         if isinstance(content, bytes):
             content = MemoryContent(content)
-        finished = self.loop.wait(connection.deliver(ANN, [BOB], content, "7BIT"))
+        finished = self.loop.wait(connection.deliver(ENVELOPE, ENVELOPE.recipients, content))
         return finished.outcome[BOB]
 
     def ended(self, hop: NextHop) -> None:
