@@ -406,6 +406,13 @@ class ClientSession:
         self._transaction = None
 
     def _end(self, status: DeliveryStatus | None) -> None:
+        # What invites the driver to go on is void, if it has not been read yet.
+        self._events = deque(
+            event
+            for event in self._events
+            if isinstance(event, Finished)
+            or (isinstance(event, Refused) and event.stage is Stage.AUTH)
+        )
         if self._transaction is not None:
             assert status is not None
             self._transaction.settle(status)
