@@ -22,7 +22,9 @@ _BEYOND_ASCII = "\x80-\U0010ffff"
 # clients that send names raw.
 _WORDS = rf"(?:[A-Za-z0-9!#$%&'*+/=?^_`{{|}}~.{_BEYOND_ASCII} \t-]++|{_QUOTED})*+"
 _DOMAIN = rf"(?:[A-Za-z0-9._{_BEYOND_ASCII}-]++|\[[^\[\]\\]*+\])"
-_ADDRESS = rf'((?:[^ \t<>()\[\]:;@\\,"]++|{_QUOTED})@{_DOMAIN})'
+# A backslash before white space may have stood before a fold, where readers differ.
+_QUOTED_LOCAL_PART = r'"(?:[^"\\]++|\\[^ \t])*+"'
+_ADDRESS = rf'((?:[^ \t<>()\[\]:;@\\,"]++|{_QUOTED_LOCAL_PART})@{_DOMAIN})'
 _MAILBOX = re.compile(rf"[ \t]*+(?:{_ADDRESS}|{_WORDS}<[ \t]*+{_ADDRESS}[ \t]*+>)[ \t]*+(,|\Z)")
 _OUTSIDE_COMMENTS = re.compile(rf'(?:[^"()]++|{_QUOTED})*+')
 _IN_COMMENT = re.compile(r"\\.|[()]")

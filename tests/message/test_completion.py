@@ -6,14 +6,10 @@ import attrs
 import pytest
 
 from submitd.mail.address import Mailbox
-from submitd.message.completion import (
-    Completed,
-    CompletionOptions,
-    Facts,
-    FromMismatch,
-    Refused,
-    complete,
-)
+from submitd.message.authors import FromMismatch
+from submitd.message.completion import Completed, CompletionOptions, Facts, complete
+from submitd.message.headers import HeaderLeniency
+from submitd.message.refusal import Refused
 
 ALICE = Mailbox("alice", "example.org")
 FACTS = Facts(
@@ -239,6 +235,228 @@ def test_unqualified_accepted() -> None:
     block = FROM + b"To: bob@host\r\n\r\n"
     assert header(block, options=options) == DATE + MESSAGE_ID + block
 
+
+@pytest.mark.parametrize("name", ["From", "Sender"])
+def test_overlong_author_fields(name: str) -> None:
+    """A From or Sender that a next hop would break or cut is refused, just below it is not."""
+    start = FROM if name == "Sender" else b""
+    field = name.encode() + b': "%b" <alice@example.org>'
+    longest = field % (b"x" * (998 - len(field) + 2))
+    assert len(longest) == 998
+    assert isinstance(run(start + longest + b"\r\n\r\n"), Completed)
+    for overlong in (
+        longest.replace(b"x", b"xx", 1),
+        field % (b"\r\n x" * 20_000),
+    ):
+        refused = run(start + overlong + b"\r\n\r\n")
+        assert isinstance(refused, Refused)
+        assert refused.text.startswith(f"the {name} field ")
+        assert (refused.code, refused.status) == (554, "5.6.0")
+
+
+# ---- bounds -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("field", "most"), [(b"X: y\r\n", 999), (b"X:\r\n y\r\n\tz\r\n", 999)], ids=["plain", "folded"]
+)
+def test_number_of_fields(field: bytes, most: int) -> None:
+    """1000 fields by default are taken, 1001 are 552 5.3.4."""
+    assert isinstance(run(FROM + field * most + b"\r\n"), Completed)
+    assert run(FROM + field * (most + 1) + b"\r\n") == Refused(
+        552, "5.3.4", "the header has more than 1000 fields"
+    )
+    few = CompletionOptions(header_fields=100)
+    assert isinstance(run(FROM + field * 100 + b"\r\n", options=few), Refused)
+
+
+def test_length_of_a_field() -> None:
+    """A field of the length configured is taken, one octet more is 552 5.3.4."""
+    options = CompletionOptions(header_field_size_bytes=8192)
+    line = b" " + b"y" * 997 + b"\r\n"
+    for more, taken in ((0, True), (1, False)):
+        field = b"X:\r\n" + line * 8
+        field += b" " + b"z" * (8192 - len(field) - 3 + more) + b"\r\n"
+        result = run(FROM + field + FROM.replace(b"From", b"To") + b"\r\n", options=options)
+        assert isinstance(result, Completed) is taken
+        if not taken:
+            assert result == Refused(552, "5.3.4", "a header field is longer than 8192 octets")
+
+
+LONG_NAME = b"=?utf-8?B?RHIuIE1heGltaWxpYW5hIHZvbiBkZXIgTGFuZ2VuIFdpZXNlLU3DvGxsZXI=?="
+HONEST = {
+    "1000 recipients with long names": b"To: "
+    + b",\r\n ".join(
+        b"%b\r\n <maximiliana.von-der-langen-wiese.%d@department.example.org>" % (LONG_NAME, n)
+        for n in range(1000)
+    )
+    + b"\r\n",
+    "50 ARC sets": b"".join(
+        b"ARC-Seal: i=%d; a=rsa-sha256; b=%b\r\nARC-Message-Signature: i=%d; b=%b\r\n"
+        b"ARC-Authentication-Results: i=%d; mx.example.org; dkim=pass\r\n"
+        % (n, b"\r\n\tx".join([b"A" * 70] * 5), n, b"\r\n\tx".join([b"A" * 70] * 7), n)
+        for n in range(1, 51)
+    ),
+    "200 references": b"References:"
+    + b"".join(b"\r\n\t<%d.0123456789abcdef@mail.department.example.org>" % n for n in range(200))
+    + b"\r\n",
+    "references on one line": b"References:"
+    + b" <0123456789abcdef@mail.example.org>" * 200
+    + b"\r\n",
+    "100 hops": (
+        b"Received: from a.example.org by b.example.org with ESMTPS id 0123456789;"
+        b" Fri, 21 Nov 2025 22:20:00 +0100\r\n"
+    )
+    * 100,
+}
+
+
+@pytest.mark.parametrize("fields", HONEST.values(), ids=HONEST.keys())
+def test_honest_headers_meet_no_bound(fields: bytes) -> None:
+    """The longest headers that honest clients send pass with the bounds as they are by default."""
+    block = FROM + fields + b"\r\n"
+    assert len(block) < 262_144  # header_size_bytes
+    assert header(block).endswith(block)
+
+
+def test_loop() -> None:
+    """A message with more Received fields than configured is going round: 554 5.4.6."""
+    hop = b"RECEIVED: from a by b; c\r\n"
+    assert isinstance(run(FROM + hop * 100 + b"\r\n"), Completed)
+    assert run(FROM + hop * 101 + b"\r\n") == Refused(
+        554, "5.4.6", "the message has been through 101 servers: a loop"
+    )
+    options = CompletionOptions(received_limit=1)
+    assert isinstance(run(FROM + hop * 2 + b"\r\n", options=options), Refused)
+
+
+# ---- SMTPUTF8 ---------------------------------------------------------------------
+
+UTF8 = attrs.evolve(FACTS, utf8=True)
+
+
+@pytest.mark.parametrize("name", ["From", "Sender", "Reply-To", "To", "Cc", "Resent-To"])
+def test_addresses_beyond_ascii(name: str) -> None:
+    """An address beyond ASCII in an address field is for SMTPUTF8 alone: else 554 5.6.7."""
+    start = b"" if name == "From" else FROM
+    block = start + f"{name}: Jörg <jörg@example.org>\r\n\r\n".encode()
+    refused = run(block, "allow")
+    assert isinstance(refused, Refused)
+    assert (refused.code, refused.status) == (554, "5.6.7")
+    assert name in refused.text
+    completed = run(block, "allow", facts=UTF8)
+    assert isinstance(completed, Completed)
+    assert completed.header.endswith(block)
+
+
+def test_raw_octets_elsewhere() -> None:
+    """Raw octets outside addresses pass with and without SMTPUTF8, in any charset."""
+    block = FROM + b"Subject: J\xf6rg\r\nTo: J\xf6rg <joerg@example.org>\r\n\r\n"
+    for facts in (FACTS, UTF8):
+        completed = run(block, facts=facts)
+        assert isinstance(completed, Completed)
+        assert completed.header.endswith(block)
+
+
+def test_received_with_utf8() -> None:
+    """With SMTPUTF8 the Received field says so (RFC 6531 §4.3)."""
+    completed = run(FROM + b"\r\n", facts=UTF8)
+    assert isinstance(completed, Completed)
+    assert b" with UTF8SMTPSA id 4ABC" in completed.header
+
+
+def test_refusals_are_ascii() -> None:
+    """A refusal that names an address beyond ASCII is ASCII all the same."""
+    refused = run("From: jörg@example.org\r\n\r\n".encode(), facts=UTF8)
+    assert refused == Refused(550, "5.7.1", "you may not send as j?rg@example.org")
+
+
+@pytest.mark.parametrize(
+    ("mailbox", "plain", "utf8"),
+    [
+        ("jörg@example.org", None, "jörg@example.org"),
+        ("joerg@bücher.example", "joerg@xn--bcher-kva.example", "joerg@bücher.example"),
+        ("joerg@b\u00a0cher.example", None, "joerg@b\u00a0cher.example"),
+    ],
+)
+def test_own_sender_beyond_ascii(mailbox: str, plain: str | None, utf8: str) -> None:
+    """Our own Sender field is UTF-8 with SMTPUTF8 alone, else in A-labels, else impossible."""
+    facts = attrs.evolve(FACTS, login_mailbox=Mailbox.parse(mailbox))
+    result = run(BOSS + b"\r\n", "add-sender", facts=facts)
+    if plain is None:
+        assert isinstance(result, Refused)
+        assert (result.code, result.status) == (550, "5.6.7")
+    else:
+        assert isinstance(result, Completed)
+        assert f"\r\nSender: {plain}\r\n".encode() in result.header
+    result = run(BOSS + b"\r\n", "add-sender", facts=attrs.evolve(facts, utf8=True))
+    assert isinstance(result, Completed)
+    assert f"\r\nSender: {utf8}\r\n".encode() in result.header
+
+
+def test_message_id_beyond_ascii() -> None:
+    """A Message-ID in UTF-8 is valid with SMTPUTF8 (RFC 6532 §3.2)."""
+    options = CompletionOptions(invalid_message_id="replace")
+    block = FROM + THEIR_DATE + "Message-ID: <ü@example.org>\r\n\r\n".encode()
+    for facts, kept in ((FACTS, False), (UTF8, True)):
+        completed = run(block, options=options, facts=facts)
+        assert isinstance(completed, Completed)
+        assert completed.header.endswith(block) is kept
+
+
+def test_an_overlong_message_id_is_cut_for_the_log() -> None:
+    """The log gets no more of a Message-ID than a line can bear; the message keeps all of it."""
+    block = FROM + THEIR_DATE + b"Message-ID: <" + b"x" * 900 + b"@y>\r\n\r\n"
+    completed = run(block)
+    assert isinstance(completed, Completed)
+    assert len(completed.message_id) == 250
+    assert completed.header.endswith(block)
+
+
+# ---- TLS-Required, leniencies -----------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("fields", "waived"),
+    [
+        (b"TLS-Required: No\r\n", True),
+        (b"tls-required:no\r\n", True),
+        (b"TLS-Required:\r\n NO \r\n", True),
+        (b"", False),
+        (b"TLS-Required: Yes\r\n", False),
+        (b"TLS-Required:\r\n", False),
+        (b"TLS-Required: No, thanks\r\n", False),
+        (b"TLS-Required: No (really)\r\n", False),
+        (b"TLS-Required: No\r\nTLS-Required: No\r\n", False),
+        (b"X-TLS-Required: No\r\n", False),
+    ],
+)
+def test_tls_required(fields: bytes, waived: bool) -> None:
+    """One field that says No, and nothing else, waives TLS; the field stays (RFC 8689 §3)."""
+    completed = run(FROM + fields + b"\r\n")
+    assert isinstance(completed, Completed)
+    assert completed.tls_optional is waived
+    assert completed.header.endswith(FROM + fields + b"\r\n")
+
+
+@pytest.mark.parametrize(
+    ("block", "leniencies"),
+    [
+        (FROM + b"\r\n", ()),
+        (FROM, (HeaderLeniency.NO_EMPTY_LINE,)),
+        (b"From a Sat\r\n" + FROM + b"\r\n", (HeaderLeniency.MBOX_LINE,)),
+        (FROM + b"text\r\n\r\n", (HeaderLeniency.MALFORMED_LINE,)),
+        (FROM + b"X: \xfc\r\n\r\n", (HeaderLeniency.RAW_8BIT,)),
+    ],
+)
+def test_leniencies(block: bytes, leniencies: tuple[HeaderLeniency, ...]) -> None:
+    """What a header block needed is told by name."""
+    completed = run(block)
+    assert isinstance(completed, Completed)
+    assert completed.leniencies == leniencies
+
+
+# ---- who may send as whom ---------------------------------------------------------
 
 BOSS = b"From: boss@example.com\r\n"
 BOTH = b"From: alice@example.org, boss@example.com\r\n"

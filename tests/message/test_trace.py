@@ -101,6 +101,30 @@ def test_client_name(helo: str, hidden: str, shown: str) -> None:
         assert unfold(field).startswith(f"Received: from {expected}{name} by h.example with ")
 
 
+@pytest.mark.parametrize(
+    ("utf8", "suite", "protocol"),
+    [
+        (False, None, "ESMTPA"),
+        (False, SUITE, "ESMTPSA"),
+        (True, None, "UTF8SMTPA"),
+        (True, SUITE, "UTF8SMTPSA"),
+    ],
+)
+def test_protocol(utf8: bool, suite: str | None, protocol: str) -> None:
+    """The protocol tells of SMTPUTF8, TLS and login; a recipient beyond ASCII needs the first."""
+    field = received(
+        helo="laptop",
+        hostname="h.example",
+        queue_id="1",
+        date=DATE,
+        tls_suite=suite,
+        only_recipient=Mailbox("jörg", "bücher.example"),
+        utf8=utf8,
+    ).decode()
+    assert f" with {protocol} id 1" in field
+    assert ("for <jörg@bücher.example>" in field) is utf8
+
+
 local_parts = st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=64)
 
 
