@@ -125,8 +125,14 @@ class LimitsOptions:
         default=500,
         check=at_least(1),
     )
+    connections_per_minute: int = option(
+        "Most new connections in a minute from one client, counted as for"
+        " `connections_per_address`; 0 for no limit.",
+        default=0,
+        check=at_least(0),
+    )
     exempt_networks: tuple[str, ...] = option(
-        "Networks without these two limits, such as those of a web mail server or a gateway."
+        "Networks without these three limits, such as those of a web mail server or a gateway."
         " `connections` holds for them too.",
         default=(),
         check=_networks,

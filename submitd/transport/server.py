@@ -34,6 +34,7 @@ READ_AHEAD_OCTETS = 65_536  # of pipelined commands, kept while a verdict is awa
 SWEEP_S = 1.0
 LOGIN_IN_PEACE_S = 10.0
 """How long a client without a login is safe from being cut off to make room for others."""
+MINUTE_S = 60.0
 NOTICE_S = 10.0  # between two log lines that tell of the same limit
 _NEVER = float("inf")
 _IN_TRANSACTION = frozenset(
@@ -66,6 +67,8 @@ class Connections:
         self._strangers: dict[SubmissionProtocol, float] = {}  # since when, in that order
         self._by_client: Counter[Place] = Counter()
         self._by_network: Counter[Place] = Counter()
+        self._new: Counter[Place] = Counter()  # in this minute
+        self._new_until_s = -_NEVER
         self._notices: dict[str, _Notice] = {}
         self._drained: Deferred[None] | None = None
         self._sweep = LoopingCall(self._look_at_deadlines)
@@ -90,20 +93,31 @@ class Connections:
         self._by_network[network] += 1
         if self._drained is not None:
             return replies.SHUTTING_DOWN
-        of_client = self._by_client[client] > limits.connections_per_address
-        of_network = self._by_network[network] > limits.connections_per_network
-        if (of_client or of_network) and address not in self._exempt:
-            if of_client:
-                self._notice("connections_per_address", limits.connections_per_address, address)
-                return replies.TOO_MANY_FROM_ADDRESS
-            self._notice("connections_per_network", limits.connections_per_network, address)
-            return replies.TOO_MANY_FROM_NETWORK
+        for limit, count, refusal in (
+            ("connections_per_minute", self._count_new(client), replies.TOO_MANY_NEW_CONNECTIONS),
+            ("connections_per_address", self._by_client[client], replies.TOO_MANY_FROM_ADDRESS),
+            ("connections_per_network", self._by_network[network], replies.TOO_MANY_FROM_NETWORK),
+        ):
+            if count > getattr(limits, limit) and address not in self._exempt:
+                self._notice(limit, address)
+                return refusal
         if len(self._open) > limits.connections:
-            self._notice("connections", limits.connections, address)
+            self._notice("connections", address)
             if not self._make_room():
                 return replies.TOO_MANY_CONNECTIONS
         self._strangers[connection] = self.seconds()
         return None
+
+    def _count_new(self, client: Place) -> int:
+        """How many connections *client* has begun in this minute; 0 where that has no limit."""
+        if not self._limits.connections_per_minute:
+            return 0
+        now_s = self.seconds()
+        if now_s >= self._new_until_s:
+            self._new.clear()
+            self._new_until_s = now_s + MINUTE_S
+        self._new[client] += 1
+        return self._new[client]
 
     def _make_room(self) -> bool:
         for stranger, since_s in self._strangers.items():
@@ -114,7 +128,7 @@ class Connections:
             return True
         return False
 
-    def _notice(self, limit: str, most: int, address: str) -> None:
+    def _notice(self, limit: str, address: str) -> None:
         """Log that a limit was met, now and then."""
         notice = self._notices.setdefault(limit, _Notice())
         notice.times += 1
@@ -125,7 +139,7 @@ class Connections:
             "{limit} = {most} is reached, {times} times since this was said last; by {client}",
             line="limit",
             limit=limit,
-            most=most,
+            most=getattr(self._limits, limit),
             times=notice.times,
             client=address,
         )

@@ -359,6 +359,20 @@ def test_connections_of_one_network_are_bounded(
     assert not stage.connect(addresses[0]).closed
 
 
+def test_new_connections_of_a_minute_are_bounded(make_stage: MakeStage) -> None:
+    """`connections_per_minute` counts those that are gone again; others, and later, may come."""
+    stage = make_stage("starttls", connections_per_minute=5, exempt_networks=("192.0.2.9/32",))
+    for address in ("192.0.2.9", "2001:db8::1"):
+        for _ in range(5):
+            stage.connect(address).hang_up()
+    assert not stage.connect("192.0.2.9").closed
+    refused = stage.connect("2001:db8::2")
+    assert refused.lines() == [str(replies.TOO_MANY_NEW_CONNECTIONS)]
+    assert not stage.connect("2001:db8:0:1::1").closed
+    stage.listener.wait(60)
+    assert not stage.connect("2001:db8::1").closed
+
+
 def test_exempt_networks(make_stage: MakeStage) -> None:
     """`exempt_networks` frees from the limits by client and network, not from that of all."""
     stage = make_stage(
