@@ -6,7 +6,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from submitd.message.headers import HeaderBlock, MalformedHeader, find_end
+from submitd.message.headers import (
+    HeaderBlock,
+    HeaderLeniency,
+    HeaderTooBig,
+    MalformedHeader,
+    find_end,
+)
 
 SIMPLE = b"From: alice@example.org\r\nSubject: a\r\n\tb\r\n\r\n"
 
@@ -95,7 +101,56 @@ def test_line_ends(line: bytes) -> None:
         HeaderBlock.parse(b"Subject: %b: c\r\n\r\n" % line)
 
 
-@pytest.mark.parametrize("field", [b"Bcc: c@d.e", b"BCC : c@d.e", b"resent-bcc: c@d.e"])
+LENIENT = [
+    (SIMPLE, []),
+    (SIMPLE[:-2], [HeaderLeniency.NO_EMPTY_LINE]),
+    (SIMPLE[:-4], [HeaderLeniency.NO_EMPTY_LINE]),
+    (b"From a Sat\r\n" + SIMPLE, [HeaderLeniency.MBOX_LINE]),
+    (SIMPLE[:-2] + b"text\r\n\r\n", [HeaderLeniency.MALFORMED_LINE]),
+    (
+        b"From a Sat\r\n" + SIMPLE[:-2] + b"text",
+        [HeaderLeniency.MBOX_LINE, HeaderLeniency.MALFORMED_LINE],
+    ),
+]
+
+
+@pytest.mark.parametrize(("block", "expected"), LENIENT)
+def test_leniencies(block: bytes, expected: list[HeaderLeniency]) -> None:
+    """What a block needed to be taken is told."""
+    assert list(HeaderBlock.parse(block).leniencies) == expected
+
+
+FIELDS = st.lists(
+    st.sampled_from([b"A: b\r\n", b"A:\r\n", b"A:\r\n b\r\n", b"A: b\r\n\t\r\n \r\n"])
+)
+
+
+@settings(deadline=None)
+@given(FIELDS, st.sampled_from([b"", b"From a Sat\r\n"]), st.sampled_from([b"\r\n", b"x\r\n", b""]))
+def test_number_of_fields(fields: list[bytes], before: bytes, after: bytes) -> None:
+    """As many fields as allowed are taken, however they are folded, and not one more."""
+    block = before + b"".join(fields) + after
+    assert len(HeaderBlock.parse(block, max_fields=len(fields)).fields) == len(fields)
+    if fields:
+        with pytest.raises(HeaderTooBig):
+            HeaderBlock.parse(block, max_fields=len(fields) - 1)
+
+
+@settings(deadline=None)
+@given(FIELDS)
+def test_length_of_fields(fields: list[bytes]) -> None:
+    """The length of a field is that of all its lines, with their ends."""
+    block = b"".join(fields) + b"\r\n"
+    longest = max(map(len, fields), default=0)
+    assert len(HeaderBlock.parse(block, max_field_octets=longest).fields) == len(fields)
+    if fields:
+        with pytest.raises(HeaderTooBig):
+            HeaderBlock.parse(block, max_field_octets=longest - 1)
+
+
+@pytest.mark.parametrize(
+    "field", [b"Bcc: c@d.e", b"Bcc\r\n : c@d.e", b"BCC : c@d.e", b"resent-bcc: c@d.e"]
+)
 def test_bcc_behind_a_malformed_line(field: bytes) -> None:
     """A Bcc that would become body text, for all to read, is refused."""
     with pytest.raises(MalformedHeader):
