@@ -34,6 +34,25 @@ from tests.support.talk import (
     words,
 )
 
+
+@pytest.fixture(params=["whole", "octets", "random"])
+def split(request: pytest.FixtureRequest) -> str:
+    """How the peer's octets are cut."""
+    return str(request.param)
+
+
+@pytest.fixture
+def talk(split: str) -> Talk:
+    """A session that has heard all the extensions."""
+    return Talk(split)
+
+
+@pytest.fixture
+def slow(split: str) -> Talk:
+    """A session with a next hop that knows no extension."""
+    return Talk(split, PLAIN_EHLO)
+
+
 # ---- greeting ---------------------------------------------------------------------------
 
 
