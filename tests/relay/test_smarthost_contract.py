@@ -18,9 +18,10 @@ class SmarthostHop:
     """The backend in front of a recording next hop."""
 
     keeps_content = True
-    ends_last_line = True
 
     def __init__(self, next_hop: NextHop, options: SmarthostOptions) -> None:
+        # A chunk says where it ends, lines need an end.
+        self.ends_last_line = "CHUNKING" not in next_hop.extensions
         self.loop = Loop()
         self.next_hop = next_hop
         self.backend = SmarthostFactory().build(
@@ -39,11 +40,13 @@ class SmarthostHop:
 
 
 class TestSmarthost(RelayBackendContract):
-    """Runs the suite in clear, over implicit TLS with a login, and step by step."""
+    """Runs the suite in clear, with chunks, over implicit TLS with a login, and step by step."""
 
-    @pytest.fixture(params=["clear", "tls", "sequential"])
+    @pytest.fixture(params=["clear", "chunks", "tls", "sequential"])
     def hop(self, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SmarthostHop]:
         extensions = DEFAULT_EXTENSIONS if request.param != "sequential" else ("8BITMIME",)
+        if request.param == "chunks":
+            extensions = (*extensions, "CHUNKING")
         secure: dict[str, Any] = {}
         users = None
         identity = None
