@@ -138,6 +138,7 @@ class QueuedMessage:
     :ivar content: header block and body as they will be relayed.
     :ivar arrived_s: when it was stored, POSIX time in seconds.
     :ivar attempts: delivery attempts so far.
+    :ivar delay_told_s: when its sender was last told that it is delayed, POSIX time, or None.
     """
 
     id: str
@@ -146,6 +147,7 @@ class QueuedMessage:
     content: Any
     arrived_s: float
     attempts: int = 0
+    delay_told_s: float | None = None
 
 
 class StoreFull(Exception):
@@ -209,7 +211,11 @@ class IQueueStore(Interface):
         """Begin to take in a message."""
 
     def due(now_s: float, limit: int, busy: frozenset[str]) -> Deferred[Sequence[QueuedMessage]]:
-        """Messages whose time for an attempt has come, oldest first.
+        """Messages whose time for an attempt has come, in turn.
+
+        The time is when the message was stored, or its `hold_until_s`, or what `record`
+        was told.  The first turn has what came due first, each step of MT-PRIORITY
+        counting for an hour (RFC 6710): low priorities wait longer, but not for ever.
 
         :param busy: ids to leave out: those under way now.
         """
@@ -226,7 +232,8 @@ class IQueueStore(Interface):
         """Write down what an attempt came to, all in one transaction.
 
         Recipients with a final status are done with; a message without any left is
-        removed.  The others are due again at *retry_at_s*.  The Deferred fires when
+        removed.  The others are due again at *retry_at_s*, and what *message* has as
+        `delay_told_s` is kept with them.  The Deferred fires when
         this is durable, with the stored *report* if there was one to store.
         """
 

@@ -140,14 +140,18 @@ def show(spool: Path, as_json: bool, queue_id: str, content: bool) -> None:
 @_spool
 @_json
 @click.argument("ids", nargs=-1, metavar="[ID...]")
-@click.option("--all", "everything", is_flag=True, help="All that are not on hold.")
+@click.option(
+    "--all", "everything", is_flag=True, help="All that are not on hold or to be sent later."
+)
 def retry(spool: Path, as_json: bool, ids: Sequence[str], everything: bool) -> None:
     """Try to deliver messages now."""
     if everything == bool(ids):
         raise click.UsageError("name messages, or give --all")
     with _at_work(spool) as operator:
         done = operator.retry(None if everything else ids, time.time())
-    _print_done("due now", done, ids, "on hold; release it to have it tried", as_json)
+    _print_done(
+        "due now", done, ids, "on hold, or to be sent later; release it to have it tried", as_json
+    )
 
 
 @queue.command()
@@ -169,10 +173,14 @@ def hold(spool: Path, as_json: bool, ids: Sequence[str]) -> None:
 @_json
 @_ids
 def release(spool: Path, as_json: bool, ids: Sequence[str]) -> None:
-    """Take messages off hold, to be tried now."""
+    """Take messages off hold, to be tried now.
+
+    A message that its sender wants to be sent later (FUTURERELEASE) is sent now. One
+    that was on hold besides keeps its time, until it is released once more.
+    """
     with _at_work(spool) as operator:
         done = operator.release(ids, time.time())
-    _print_done("released", done, ids, "not on hold", as_json)
+    _print_done("released", done, ids, "not on hold, nor to be sent later", as_json)
 
 
 @queue.command()
@@ -233,13 +241,20 @@ def _next_attempt(message: StoredMessage) -> str:
     return "" if message.state == "held" else _local(message.next_attempt_s)
 
 
+def _state(message: StoredMessage) -> str:
+    """The state in words; what is "held until" is so until its next attempt."""
+    if message.state == "queued" and message.is_held_until(time.time()):
+        return "held until"
+    return message.state
+
+
 def _cells(message: StoredMessage) -> list[str]:
     """The columns of the list."""
     pending = [each.mailbox for each in message.recipients if each.is_pending]
     more = f" +{len(pending) - 1}" if len(pending) > 1 else ""
     cells = [
         message.id,
-        message.state,
+        _state(message),
         _local(message.arrived_s),
         _next_attempt(message),
         str(message.attempts),
@@ -264,22 +279,44 @@ def _print_table(messages: Sequence[StoredMessage]) -> None:
 def _print_detail(message: StoredMessage) -> None:
     lines = [
         ("id", message.id),
-        ("state", message.state),
+        ("state", _state(message)),
         ("arrived", _local(message.arrived_s)),
         ("next attempt", _next_attempt(message) or "none while on hold"),
         ("attempts", str(message.attempts)),
         ("login", message.login or "none: a report of the server's own"),
         ("sender", f"<{message.reverse_path or ''}>"),
         ("size", f"{message.size} octets, {message.body}"),
+        *_wishes(message),
     ]
     for name, value in lines:
         click.echo(_printable(f"{name + ':':14}{value}"))
     for each in message.recipients:
         click.echo(_printable(f"{'recipient:':14}{each.mailbox}  {each.state}"))
+        if each.notify is not None:
+            click.echo(f"{'':14}NOTIFY={','.join(sorted(each.notify))}")
+        if each.original is not None:
+            click.echo(_printable(f"{'':14}ORCPT={each.original}"))
         if each.tried_s is not None:
             by = f" ({each.next_hop})" if each.next_hop else ""
             click.echo(_printable(f"{'':14}{_local(each.tried_s)}  {each.status}{by}"))
             click.echo(_printable(f"{'':14}{each.diagnostic}"))
+
+
+def _wishes(message: StoredMessage) -> list[tuple[str, str]]:
+    """What else MAIL said, where it is not as usual."""
+    said = message.parameters
+    by = said.deliver_by
+    lines = [
+        ("hold until", said.hold_until_s and _local(said.hold_until_s)),
+        ("deliver by", by and f"{_local(by.at_s)}, mode {by.mode}{' traced' * by.trace}"),
+        ("priority", message.priority and str(message.priority)),
+        ("reports", said.ret and f"RET={said.ret}"),
+        ("envelope id", said.envelope_id),
+        ("needs", said.utf8 and "SMTPUTF8"),
+        ("needs", said.require_tls and "REQUIRETLS"),
+        ("TLS", said.tls_optional and "not required"),
+    ]
+    return [(name, str(value)) for name, value in lines if value]
 
 
 def _summary(message: StoredMessage) -> dict[str, object]:
@@ -288,7 +325,9 @@ def _summary(message: StoredMessage) -> dict[str, object]:
         "state": message.state,
         "arrived": _utc(message.arrived_s),
         "next_attempt": None if message.state == "held" else _utc(message.next_attempt_s),
+        "hold_until": _utc(message.parameters.hold_until_s),
         "attempts": message.attempts,
+        "priority": message.priority,
         "size": message.size,
         "login": message.login,
         "sender": message.reverse_path,
@@ -300,6 +339,8 @@ def _detail(message: StoredMessage) -> dict[str, object]:
     recipients = [
         {
             "mailbox": each.mailbox,
+            "notify": None if each.notify is None else sorted(each.notify),
+            "original": each.original,
             "state": each.state,
             "status": each.status,
             "diagnostic": each.diagnostic,
@@ -308,4 +349,16 @@ def _detail(message: StoredMessage) -> dict[str, object]:
         }
         for each in message.recipients
     ]
-    return _summary(message) | {"body": message.body, "recipients": recipients}
+    said = message.parameters
+    by = said.deliver_by
+    deliver_by = by and {"at": _utc(by.at_s), "mode": by.mode, "trace": by.trace}
+    return _summary(message) | {
+        "body": message.body,
+        "utf8": said.utf8,
+        "ret": said.ret,
+        "envelope_id": said.envelope_id,
+        "require_tls": said.require_tls,
+        "tls_optional": said.tls_optional,
+        "deliver_by": deliver_by,
+        "recipients": recipients,
+    }

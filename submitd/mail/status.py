@@ -12,6 +12,8 @@ class Action(enum.Enum):
     """The next hop answered 2yz and is responsible now."""
     DELIVERED = "delivered"
     """Stored in its final place, as by a Maildir."""
+    EXPANDED = "expanded"
+    """Handed to the members of a list, who are many."""
     DELAYED = "delayed"
     """Not yet; it will be tried again."""
     FAILED = "failed"

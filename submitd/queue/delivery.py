@@ -8,7 +8,7 @@ is written to the store once, when all its recipients have been answered for.
 from collections.abc import Callable, Mapping, Sequence
 
 import attrs
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -19,8 +19,16 @@ from submitd.mail.envelope import Recipient
 from submitd.mail.status import Action, DeliveryStatus
 from submitd.queue import lines
 from submitd.queue.lookout import Lookout
-from submitd.queue.reports import report_failure
-from submitd.queue.schedule import DeliveryOptions, retry_at
+from submitd.queue.parking import Parking
+from submitd.queue.reports import Concerned, concerned, make_report, may_report_success
+from submitd.queue.schedule import (
+    DeliveryOptions,
+    is_late,
+    is_long_delayed,
+    is_too_late,
+    retry_at,
+    turn_s,
+)
 from submitd.queue.slots import Slots
 
 __all__ = ["Delivery", "DeliveryOptions"]
@@ -34,8 +42,11 @@ MEMORY_PER_MESSAGE_BYTES = 262_144
 RECORD_WAITS_S = (5.0, 10.0, 30.0, 60.0)
 """How long to leave a store alone that could not record an outcome; the last one repeats."""
 
-SUCCESS = {Action.DELIVERED, Action.RELAYED}
+SUCCESS = {Action.DELIVERED, Action.RELAYED, Action.EXPANDED}
 FAULT = DeliveryStatus(Action.DELAYED, "4.3.0", "internal fault of the relay backend")
+TOO_LATE = DeliveryStatus(
+    Action.FAILED, "5.4.7", "not delivered by the time that the sender has set"
+)
 SILENCE = DeliveryStatus(Action.DELAYED, "4.3.0", "the relay backend gave no outcome")
 
 Outcome = Mapping[Mailbox, DeliveryStatus]
@@ -52,6 +63,7 @@ class _Attempt:
     :ivar outcome: what is known so far.
     :ivar retry_at_s: when the recipients that are left will be tried again.
     :ivar report: what the sender is told.
+    :ivar about: about whom.
     :ivar records: how often the store could not take the outcome.
     """
 
@@ -62,6 +74,7 @@ class _Attempt:
     outcome: dict[Mailbox, DeliveryStatus] = attrs.field(factory=dict)
     retry_at_s: float | None = None
     report: Report | None = None
+    about: Concerned = attrs.field(factory=list)
     records: int = 0
 
 
@@ -98,11 +111,12 @@ class Delivery:
         self._serving = False  # what waited is being begun
         self._held: dict[str, _Attempt] = {}
         self._held_bytes = 0
+        self._parking = Parking(self._slots.weight_waiting)
         self._unrecorded: dict[_Attempt, IDelayedCall] = {}
         self._lookout = Lookout(
             store,
             clock,
-            held=self._held.keys(),
+            held=(self._held, self._parking),
             has_room=self._has_room,
             take=self._take,
             changed=self._forget_waiting,
@@ -126,7 +140,10 @@ class Delivery:
         """
         if not self._running or message.id in self._held:
             return
-        if self._has_room(1):
+        hold_until_s = message.envelope.hold_until_s
+        if hold_until_s is not None and hold_until_s > self._clock.seconds():
+            self._lookout.look_at(hold_until_s)
+        elif self._has_room(1):
             self._take(message)
         else:
             self._lookout.look()
@@ -142,6 +159,7 @@ class Delivery:
         stopped: Deferred[None] = Deferred()
         self._stopped = stopped
         self._limit = self._clock.callLater(limit_s, self._give_up)
+        self._parking.clear()
         for _, (attempt, _recipients) in self._slots.clear():
             self._leave_out(attempt)
         for attempt, timer in list(self._unrecorded.items()):
@@ -155,14 +173,18 @@ class Delivery:
     def _has_room(self, messages: int) -> bool:
         if not self._held:
             return True
-        if len(self._held) + messages > ROOM:
+        if len(self._held) + messages > ROOM or self._parking.is_full:
             return False
         return self._held_bytes < self._options.memory_bytes
 
+    def _room_left(self) -> int:
+        """What could still be held, by the weight of messages."""
+        memory_bytes = self._options.memory_bytes
+        used = self._held_bytes + len(self._held) * (memory_bytes // ROOM)
+        return max(0, memory_bytes - used)
+
     def _take(self, message: QueuedMessage) -> None:
         attempt = _Attempt(message, min(message.content.size, MEMORY_PER_MESSAGE_BYTES))
-        self._held[message.id] = attempt
-        self._held_bytes += attempt.octets
         recipients = message.envelope.recipients
         groups: dict[str, Sequence[Recipient]]
         try:
@@ -173,11 +195,21 @@ class Delivery:
         except Exception:
             log.failure("No next hop for {queue_id}: the backend failed", queue_id=message.id)
             attempt.outcome = {recipient.mailbox: FAULT for recipient in recipients}
+            self._hold(attempt)
             self._conclude(attempt)
             return
+        if message.envelope.priority <= 0 and self._parking.takes(
+            message.id, groups, self._room_left()
+        ):
+            return
+        self._hold(attempt)
         attempt.groups = len(groups)
         for hop, group in groups.items():
             self._enter(hop, attempt, group)
+
+    def _hold(self, attempt: _Attempt) -> None:
+        self._held[attempt.message.id] = attempt
+        self._held_bytes += attempt.octets
 
     def _grouped(self, recipients: Sequence[Recipient]) -> dict[str, Sequence[Recipient]]:
         groups: dict[str, list[Recipient]] = {}
@@ -186,15 +218,27 @@ class Delivery:
         return dict(groups)
 
     def _enter(self, hop: str, attempt: _Attempt, recipients: Sequence[Recipient]) -> None:
-        if self._slots.enter(hop, (attempt, recipients)):
+        priority = attempt.message.envelope.priority
+        begins = self._slots.enter(
+            hop,
+            (attempt, recipients),
+            turn=turn_s(self._clock.seconds(), priority),
+            priority=priority,
+            weight=attempt.octets + self._options.memory_bytes // ROOM,
+        )
+        if begins:
             self._begin(hop, attempt, recipients)
 
     def _begin(self, hop: str, attempt: _Attempt, recipients: Sequence[Recipient]) -> None:
         attempt.begun = True
-        try:
-            answer = self._backend.deliver(attempt.message, recipients)
-        except Exception:
-            answer = fail()
+        answer: Deferred[Outcome]
+        if is_too_late(attempt.message, self._clock.seconds()):
+            answer = succeed({recipient.mailbox: TOO_LATE for recipient in recipients})
+        else:
+            try:
+                answer = self._backend.deliver(attempt.message, recipients)
+            except Exception:
+                answer = fail()
         which = (hop, attempt, recipients)
         answer.addCallbacks(
             self._answered, self._not_answered, callbackArgs=which, errbackArgs=which
@@ -224,6 +268,8 @@ class Delivery:
             self._conclude(attempt)
         if not self._serving:
             self._serve()
+        if self._parking and self._parking.releases(hop, self._room_left()):
+            self._lookout.look()
 
     def _serve(self) -> None:
         """Begin what waited; a loop even where the backend answers at once."""
@@ -237,6 +283,7 @@ class Delivery:
 
     def _forget_waiting(self) -> None:
         """Let go of what only waits: it may have been held or deleted, and is read again."""
+        self._parking.clear()
         for hop, (attempt, recipients) in self._slots.clear():
             if attempt.begun:
                 self._enter(hop, attempt, recipients)
@@ -261,33 +308,43 @@ class Delivery:
         # For recipients that `stop` left out, who have not had this attempt.
         attempt.retry_at_s = None if self._running else now_s
         actions = {status.action for status in attempt.outcome.values()}
-        if actions <= SUCCESS:
+        if actions <= SUCCESS and not may_report_success(message.envelope):
             self._record(attempt)
             return
+        delayed = late = False
         if Action.DELAYED in actions:
-            attempt.retry_at_s = retry_at(
-                message.attempts + 1, message.arrived_s, now_s, self._options, self._random
-            )
+            attempt.retry_at_s = retry_at(message, now_s, self._options, self._random)
             if attempt.retry_at_s is None:
                 attempt.retry_at_s = None if self._running else now_s
                 self._expire(attempt)
-        failed = {
-            mailbox: status
-            for mailbox, status in attempt.outcome.items()
-            if status.action is Action.FAILED
-        }
+            else:
+                delayed = is_long_delayed(message, now_s, self._options)
+                late = is_late(message, now_s)
+        self._report(attempt, concerned(message.envelope, attempt.outcome, delayed, late), now_s)
+
+    def _report(self, attempt: _Attempt, about: Concerned, now_s: float) -> None:
+        """Tell the sender, if there is one and anything to tell, and write it all down."""
+        message = attempt.message
         sender = message.envelope.reverse_path
-        if not failed:
+        if sender is None:  # RFC 5321 §4.5.5: no report about a report
+            failed = [
+                mailbox
+                for mailbox, status in attempt.outcome.items()
+                if status.action is Action.FAILED
+            ]
+            if failed:
+                lines.no_report(message, failed)
+        if sender is None or not about:
             self._record(attempt)
-        elif sender is None:  # RFC 5321 §4.5.5: no report about a report
-            lines.no_report(message, failed)
-            self._record(attempt)
-        else:
-            report = Deferred.fromCoroutine(
-                report_failure(message, sender, failed, self._hostname, now_s)
-            )
-            report.addCallback(self._report_made, attempt)
-            report.addErrback(self._broken)
+            return
+        if any(status.action is Action.DELAYED for _one, status in about):
+            message.delay_told_s = now_s
+        attempt.about = about
+        report = Deferred.fromCoroutine(
+            make_report(message, sender, about, self._hostname, now_s, self._options)
+        )
+        report.addCallback(self._report_made, attempt)
+        report.addErrback(self._broken)
 
     def _expire(self, attempt: _Attempt) -> None:
         """Turn delayed into failed (RFC 3463 §3.5, X.4.7: delivery time expired)."""
@@ -321,7 +378,7 @@ class Delivery:
             self._lookout.look_at(attempt.retry_at_s)
         self._release(attempt)
         if report is not None:
-            lines.report(attempt.message, report)
+            lines.report(attempt.message, report, attempt.about)
             self.submitted(report)
 
     def _not_recorded(self, failure: Failure, attempt: _Attempt) -> None:

@@ -7,6 +7,7 @@ from twisted.logger import Logger
 from submitd.interfaces import QueuedMessage
 from submitd.mail.address import Mailbox
 from submitd.mail.status import DeliveryStatus
+from submitd.queue.reports import Concerned
 
 log = Logger()
 
@@ -61,15 +62,18 @@ def expired(message: QueuedMessage, recipients: Iterable[Mailbox]) -> None:
     )
 
 
-def report(message: QueuedMessage, stored: QueuedMessage) -> None:
-    """The report about *message* that was *stored*."""
+def report(message: QueuedMessage, stored: QueuedMessage, about: Concerned) -> None:
+    """The report *about* recipients of *message* that was *stored*."""
+    actions = sorted({status.action.value for _one, status in about})
     log.info(
-        "{queue_id} has failed, {report_id} tells {recipients}",
+        "{report_id} tells {recipients} about {queue_id}: {actions}",
         line="report",
         queue_id=message.id,
         login=message.login,
         report_id=stored.id,
         recipients=", ".join(str(one.mailbox) for one in stored.envelope.recipients),
+        actions=", ".join(actions),
+        about=", ".join(str(one.mailbox) for one, _status in about),
     )
 
 

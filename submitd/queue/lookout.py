@@ -1,7 +1,7 @@
 """Finding what is due in the queue: at start, as time passes, when there is room again,
 and when the operator's tools have changed something."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -35,7 +35,7 @@ class Lookout:
         store: IQueueStore,
         clock: IReactorTime,
         *,
-        held: Collection[str],
+        held: Sequence[Collection[str]],
         has_room: Callable[[int], bool],
         take: Callable[[QueuedMessage], None],
         changed: Callable[[], None],
@@ -43,9 +43,9 @@ class Lookout:
     ) -> None:
         """Prepare; nothing happens before `start`.
 
-        :param held: the ids of messages that are in hand, as it is at any time.
+        :param held: the ids of messages that are not to be taken, as they are at any time.
         :param has_room: whether so many messages can be taken.
-        :param take: takes one; it is in *held* from then on.
+        :param take: takes one; it is in one of *held* from then on.
         :param changed: the store was changed from outside, and will now be read again.
         :param quiet: an answer that `stop` did not wait for has come.
         """
@@ -107,18 +107,24 @@ class Lookout:
             Deferred.fromCoroutine(self._look()).addCallbacks(self._looked, self._not_looked)
 
     async def _look(self) -> None:
-        messages = await self._store.due(self._clock.seconds(), PAGE, frozenset(self._held))
+        messages = await self._store.due(self._clock.seconds(), PAGE, self._busy_ids())
         if self._stale:
             return
         for message in messages:
-            if self._running and message.id not in self._held and message.id not in self._gone:
+            if self._running and not self._is_busy(message.id):
                 self._take(message)
         if len(messages) == PAGE:
             self._more = True
         elif self._running:
-            next_s = await self._store.next_due_s(frozenset(self._held))
+            next_s = await self._store.next_due_s(self._busy_ids())
             if next_s is not None:
                 self.look_at(next_s)
+
+    def _busy_ids(self) -> frozenset[str]:
+        return frozenset().union(*self._held)
+
+    def _is_busy(self, queue_id: str) -> bool:
+        return queue_id in self._gone or any(queue_id in held for held in self._held)
 
     def _looked(self, _: object) -> None:
         self._ended()

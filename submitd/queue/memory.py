@@ -12,6 +12,7 @@ from submitd.interfaces import IContent, IMessageWriter, IQueueStore, QueuedMess
 from submitd.mail.address import Mailbox
 from submitd.mail.envelope import Envelope
 from submitd.mail.status import DeliveryStatus
+from submitd.queue.schedule import turn_s
 
 
 @implementer(IContent)
@@ -43,6 +44,11 @@ class _Entry:
     message: QueuedMessage
     due_s: float
     number: int
+
+    @property
+    def turn_s(self) -> float:
+        """Its place among those that are due."""
+        return turn_s(self.due_s, self.message.envelope.priority)
 
 
 @implementer(IMessageWriter)
@@ -101,12 +107,13 @@ class MemoryStore:
     def add(
         self, envelope: Envelope, login: str | None, content: bytes, queue_id: str | None = None
     ) -> QueuedMessage:
-        """Store a whole message at once, due now."""
+        """Store a whole message at once, due now or when it may be released (RFC 4865)."""
         now_s = self._clock.seconds()
         message = QueuedMessage(
             queue_id or self._new_id(), envelope, login, MemoryContent(content), now_s
         )
-        self._entries[message.id] = _Entry(message, now_s, next(self._numbers))
+        due_s = max(now_s, envelope.hold_until_s or 0.0)
+        self._entries[message.id] = _Entry(message, due_s, next(self._numbers))
         return message
 
     def remove(self, queue_id: str) -> None:
@@ -116,9 +123,9 @@ class MemoryStore:
     def due(
         self, now_s: float, limit: int, busy: frozenset[str]
     ) -> Deferred[Sequence[QueuedMessage]]:
-        """Messages whose time for an attempt has come, oldest first."""
+        """Messages whose time for an attempt has come, in turn."""
         found = [entry for entry in self._idle(busy) if entry.due_s <= now_s]
-        found.sort(key=lambda entry: (entry.due_s, entry.number))
+        found.sort(key=lambda entry: (entry.turn_s, entry.number))
         return succeed([attrs.evolve(entry.message) for entry in found[:limit]])
 
     def next_due_s(self, busy: frozenset[str]) -> Deferred[float | None]:
@@ -150,6 +157,7 @@ class MemoryStore:
                     entry.message,
                     envelope=attrs.evolve(envelope, recipients=left),
                     attempts=entry.message.attempts + 1,
+                    delay_told_s=message.delay_told_s,
                 )
                 entry.due_s = retry_at_s
         return succeed(None if report is None else self.add(report.envelope, None, report.content))

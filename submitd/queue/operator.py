@@ -13,17 +13,19 @@ from typing import Any
 
 import attrs
 
+from submitd.mail.envelope import Envelope
 from submitd.queue import rows, schema
 from submitd.queue.content import Bodies
 from submitd.queue.faults import as_storage_error, nothing
 from submitd.queue.ids import key_of, keys_of
+from submitd.queue.parameters import ENVELOPE, RECIPIENT
 from submitd.queue.spool import BODIES
 
 _PIECE = 65_536
 
 _COLUMNS = (
-    "SELECT key, id, state, arrived_s, next_attempt_s, attempts, login, reverse_path, body, size"
-    " FROM messages"
+    "SELECT key, parameters, id, state, arrived_s, next_attempt_s, attempts, priority, login,"
+    " reverse_path, body, size FROM messages"
 )
 _LIST = (
     f"{_COLUMNS} WHERE key > :after"
@@ -37,16 +39,15 @@ _LIST = (
 )
 _ONE = f"{_COLUMNS} WHERE key = ? AND id = ?"
 _RECIPIENTS = (
-    "SELECT mailbox, state, status, diagnostic, next_hop, tried_s FROM recipients"
+    "SELECT parameters, mailbox, state, status, diagnostic, next_hop, tried_s FROM recipients"
     " WHERE key = ? ORDER BY number"
 )
 _RETRY = (
     "UPDATE messages SET next_attempt_s = min(next_attempt_s, ?) WHERE key = ? AND state = 'queued'"
 )
 _QUEUED = "SELECT id FROM messages WHERE state = 'queued' ORDER BY key"
-_RELEASE = (
-    "UPDATE messages SET state = 'queued', next_attempt_s = ? WHERE key = ? AND state = 'held'"
-)
+_STATE = "SELECT state, parameters FROM messages WHERE key = ?"
+_RELEASE = "UPDATE messages SET state = 'queued', next_attempt_s = ?, parameters = ? WHERE key = ?"
 _IN_FILE = "SELECT in_file FROM messages WHERE key = ?"
 _CONTENT = "SELECT content FROM contents WHERE key = ?"
 
@@ -71,6 +72,7 @@ class RecipientState:
     :ivar diagnostic: its last words.
     :ivar next_hop: who said them.
     :ivar tried_s: when, POSIX time.
+    :ivar notify: as in `submitd.mail.envelope.Recipient`, like `original`.
     """
 
     mailbox: str
@@ -79,6 +81,8 @@ class RecipientState:
     diagnostic: str | None
     next_hop: str | None
     tried_s: float | None
+    notify: frozenset[str] | None
+    original: str | None
 
     @property
     def is_pending(self) -> bool:
@@ -95,6 +99,7 @@ class StoredMessage:
     :ivar login: who submitted it, None for a report of the server's own.
     :ivar reverse_path: the sender, None for `<>`.
     :ivar size: octets.
+    :ivar parameters: what else MAIL said, in an envelope of nothing besides.
     """
 
     id: str
@@ -102,11 +107,17 @@ class StoredMessage:
     arrived_s: float
     next_attempt_s: float
     attempts: int
+    priority: int
     login: str | None
     reverse_path: str | None
     body: str
     size: int
     recipients: tuple[RecipientState, ...]
+    parameters: Envelope
+
+    def is_held_until(self, now_s: float) -> bool:
+        """Whether its sender wants it to be sent later than now (RFC 4865)."""
+        return (self.parameters.hold_until_s or 0.0) > now_s
 
 
 @attrs.frozen(slots=True, kw_only=True)
@@ -191,7 +202,7 @@ class Operator:
     # ---- changing -----------------------------------------------------------------
 
     def retry(self, queue_ids: Sequence[str] | None, now_s: float) -> Sequence[str]:
-        """Let messages be due now; those on hold stay there.
+        """Let messages be due now; those on hold, or to be sent later, stay as they are.
 
         :param queue_ids: which; None for all.
         :returns: the ids of those that are due now.
@@ -201,11 +212,7 @@ class Operator:
             if queue_ids is None:
                 queue_ids = [queue_id for (queue_id,) in self._db.execute(_QUEUED)]
             keys = self._keys(queue_ids)
-            return [
-                queue_id
-                for queue_id, key in keys.items()
-                if self._db.execute(_RETRY, (now_s, key)).rowcount
-            ]
+            return [queue_id for queue_id, key in keys.items() if self._retry(key, now_s)]
 
     def hold(self, queue_ids: Sequence[str]) -> Sequence[str]:
         """Put messages on hold: no attempt begins until they are released.
@@ -219,18 +226,16 @@ class Operator:
             return [queue_id for queue_id, key in keys.items() if rows.hold(key, self._db)]
 
     def release(self, queue_ids: Sequence[str], now_s: float) -> Sequence[str]:
-        """Take messages off hold, due now.
+        """Take messages off hold; what their senders want to be sent later is due now.
 
-        :returns: the ids of those that had been on hold.
+        A message that is both is taken off hold and keeps its time.
+
+        :returns: the ids of those that were changed.
         :raises UnknownMessage: when one isn't there; then none is changed.
         """
         with self._transaction("BEGIN IMMEDIATE"):
             keys = self._keys(queue_ids)
-            return [
-                queue_id
-                for queue_id, key in keys.items()
-                if self._db.execute(_RELEASE, (now_s, key)).rowcount
-            ]
+            return [queue_id for queue_id, key in keys.items() if self._release(key, now_s)]
 
     def delete(self, queue_ids: Sequence[str]) -> Sequence[str]:
         """Remove messages; nobody gets a report.
@@ -282,8 +287,46 @@ class Operator:
             raise UnknownMessage(unknown)
         return keys
 
+    def _retry(self, key: int, now_s: float) -> bool:
+        _state, parameters = self._db.execute(_STATE, (key,)).fetchone()
+        if (_envelope(parameters).hold_until_s or 0.0) > now_s:
+            return False
+        return self._db.execute(_RETRY, (now_s, key)).rowcount > 0
+
+    def _release(self, key: int, now_s: float) -> bool:
+        state, parameters = self._db.execute(_STATE, (key,)).fetchone()
+        envelope = _envelope(parameters)
+        hold_until_s = envelope.hold_until_s or 0.0
+        due_s = now_s
+        if state == "held":
+            due_s = max(now_s, hold_until_s)
+        elif hold_until_s > now_s:
+            # Its time to expire counts from here.
+            parameters = ENVELOPE.dump(attrs.evolve(envelope, hold_until_s=now_s))
+        else:
+            return False
+        return self._db.execute(_RELEASE, (due_s, parameters, key)).rowcount > 0
+
     def _message(self, row: Sequence[Any]) -> StoredMessage:
-        key, *columns = row
+        key, parameters, *columns = row
         found = self._db.execute(_RECIPIENTS, (key,)).fetchall()
-        columns.append(tuple(RecipientState(*each) for each in found))
+        columns += (tuple(_recipient(*each) for each in found), _envelope(parameters))
         return StoredMessage(*columns)
+
+
+def _envelope(parameters: str | None) -> Envelope:
+    """The parameters of MAIL; as usual where the row is damaged, so that it can be shown."""
+    try:
+        return Envelope(None, (), **ENVELOPE.load(parameters))
+    except ValueError:
+        return Envelope(None, ())
+
+
+def _recipient(parameters: str | None, *columns: Any) -> RecipientState:
+    """A recipient as `_RECIPIENTS` gives it."""
+    try:
+        loaded = RECIPIENT.load(parameters)
+    except ValueError:
+        loaded = {}
+    wishes = (loaded.get("notify"), loaded.get("original"))
+    return RecipientState(*(columns + wishes))

@@ -56,5 +56,5 @@ class Parameters:
             raise ValueError(f"{text!r} are no parameters") from error
 
 
-ENVELOPE = Parameters(Envelope, ("reverse_path", "recipients", "body"))
+ENVELOPE = Parameters(Envelope, ("reverse_path", "recipients", "body", "priority"))
 RECIPIENT = Parameters(Recipient, ("mailbox",))

@@ -5,8 +5,9 @@ to the caller.
 """
 
 import sqlite3
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
+from heapq import merge
 from typing import Any, cast, get_args
 
 import attrs
@@ -18,11 +19,12 @@ from submitd.mail.status import DeliveryStatus
 from submitd.queue.content import BytesContent
 from submitd.queue.ids import key_of
 from submitd.queue.parameters import ENVELOPE, RECIPIENT
+from submitd.queue.schedule import turn_s
 
 _INSERT_MESSAGE = (
-    "INSERT INTO messages (key, id, state, arrived_s, next_attempt_s, attempts, login,"
+    "INSERT INTO messages (key, id, state, arrived_s, next_attempt_s, attempts, priority, login,"
     " reverse_path, body, parameters, size, in_file)"
-    " VALUES (?, ?, 'queued', ?, ?, 0, ?, ?, ?, ?, ?, ?)"
+    " VALUES (?, ?, 'queued', ?, ?, 0, ?, ?, ?, ?, ?, ?, ?)"
 )
 _INSERT_CONTENT = "INSERT INTO contents (key, content) VALUES (?, ?)"
 _INSERT_RECIPIENT = (
@@ -39,15 +41,27 @@ _TRIED = (
     "UPDATE recipients SET state = ?, status = ?, diagnostic = ?, next_hop = ?, tried_s = ?"
     " WHERE key = ? AND number = ?"
 )
-_RESCHEDULE = "UPDATE messages SET next_attempt_s = ?, attempts = attempts + 1 WHERE key = ?"
-_DUE = (
-    "SELECT key FROM messages WHERE state = 'queued' AND next_attempt_s <= ?"
+_RESCHEDULE = (
+    "UPDATE messages SET next_attempt_s = ?, delay_told_s = ?, attempts = attempts + 1"
+    " WHERE key = ?"
+)
+# One step along the index for each priority that is there.
+PRIORITIES = (
+    "SELECT priority FROM messages WHERE state = 'queued' AND priority > ?"
+    " ORDER BY priority LIMIT 1"
+)
+DUE = (
+    "SELECT next_attempt_s, key FROM messages"
+    " WHERE state = 'queued' AND priority = ? AND next_attempt_s <= ?"
     " ORDER BY next_attempt_s, key"
 )
-_NEXT = "SELECT key, next_attempt_s FROM messages WHERE state = 'queued' ORDER BY next_attempt_s"
+NEXT = (
+    "SELECT next_attempt_s, key FROM messages WHERE state = 'queued' AND priority = ?"
+    " ORDER BY next_attempt_s"
+)
 _MESSAGE = (
-    "SELECT id, arrived_s, attempts, login, reverse_path, body, parameters, size, in_file"
-    " FROM messages WHERE key = ?"
+    "SELECT id, arrived_s, attempts, priority, delay_told_s, login, reverse_path, body,"
+    " parameters, size, in_file FROM messages WHERE key = ?"
 )
 _HOLD = "UPDATE messages SET state = 'held' WHERE key = ?"
 _CONTENT = "SELECT content FROM contents WHERE key = ?"
@@ -69,6 +83,7 @@ def insert(message: QueuedMessage, content: bytes | None, db: sqlite3.Connection
             message.id,
             message.arrived_s,
             max(message.arrived_s, envelope.hold_until_s or 0),
+            envelope.priority,
             message.login,
             None if sender is None else str(sender),
             envelope.body,
@@ -100,7 +115,7 @@ def remove(queue_id: str, db: sqlite3.Connection) -> bool:
 
 
 def reschedule(
-    queue_id: str,
+    message: QueuedMessage,
     outcome: Mapping[Mailbox, DeliveryStatus],
     tried_s: float,
     retry_at_s: float | None,
@@ -113,6 +128,7 @@ def reschedule(
     :returns: as `remove`.
     :raises ValueError: when some are left and *retry_at_s* doesn't say until when.
     """
+    queue_id = message.id
     key = key_of(queue_id)
     tried = []
     left = False
@@ -136,7 +152,7 @@ def reschedule(
     if retry_at_s is None:
         raise ValueError(f"{queue_id} has recipients left and no time for the next attempt")
     db.executemany(_TRIED, tried)
-    db.execute(_RESCHEDULE, (retry_at_s, key))
+    db.execute(_RESCHEDULE, (retry_at_s, message.delay_told_s, key))
     return False
 
 
@@ -167,7 +183,7 @@ class Outcome:
             status = get(recipient.mailbox)
             if status is None or not status.is_final:
                 self.leaves_file = reschedule(
-                    queue_id, self.outcome, self.tried_s, self.retry_at_s, db
+                    self.message, self.outcome, self.tried_s, self.retry_at_s, db
                 )
                 break
         else:
@@ -206,9 +222,9 @@ def data_version(db: sqlite3.Connection) -> int:
 
 
 def due_keys(db: sqlite3.Connection, now_s: float, limit: int, busy: AbstractSet[int]) -> list[int]:
-    """The keys of at most *limit* messages whose time has come, oldest first, without *busy*."""
+    """The keys of at most *limit* messages whose time has come, in turn, without *busy*."""
     keys: list[int] = []
-    for (key,) in db.execute(_DUE, (now_s,)):
+    for _turn, key in merge(*[_due_by_turn(db, one, now_s) for one in _priorities(db)]):
         if len(keys) == limit:
             break
         if key not in busy:
@@ -218,10 +234,29 @@ def due_keys(db: sqlite3.Connection, now_s: float, limit: int, busy: AbstractSet
 
 def next_due_s(db: sqlite3.Connection, busy: AbstractSet[int]) -> float | None:
     """When the first message that isn't *busy* is due."""
-    for key, next_attempt_s in db.execute(_NEXT):
-        if key not in busy:
-            return float(next_attempt_s)
-    return None
+    first_of_each = []
+    for priority in _priorities(db):
+        for next_attempt_s, key in db.execute(NEXT, (priority,)):
+            if key not in busy:
+                first_of_each.append(float(next_attempt_s))
+                break
+    return min(first_of_each, default=None)
+
+
+def _priorities(db: sqlite3.Connection) -> list[int]:
+    """The priorities of the messages that are queued, the lowest first."""
+    found: list[int] = []
+    while row := db.execute(PRIORITIES, (found[-1] if found else -100,)).fetchone():
+        found.append(row[0])
+    return found
+
+
+def _due_by_turn(
+    db: sqlite3.Connection, priority: int, now_s: float
+) -> Iterator[tuple[float, int]]:
+    """Place and key of the messages of one priority that are due, read as they are asked for."""
+    for next_attempt_s, key in db.execute(DUE, (priority, now_s)):
+        yield turn_s(next_attempt_s, priority), key
 
 
 def load(
@@ -233,7 +268,19 @@ def load(
     :raises ValueError: when the rows make no message.
     """
     row = db.execute(_MESSAGE, (key,)).fetchone()
-    queue_id, arrived_s, attempts, login, reverse_path, body, parameters, size, in_file = row
+    (
+        queue_id,
+        arrived_s,
+        attempts,
+        priority,
+        delay_told_s,
+        login,
+        reverse_path,
+        body,
+        parameters,
+        size,
+        in_file,
+    ) = row
     recipients = tuple(
         Recipient(Mailbox.parse(mailbox), **RECIPIENT.load(rest))
         for _, mailbox, rest in db.execute(_PENDING, (key,))
@@ -253,10 +300,12 @@ def load(
             None if reverse_path is None else Mailbox.parse(reverse_path),
             recipients,
             cast(BodyType, body),
+            priority=priority,
             **ENVELOPE.load(parameters),
         ),
         login=login,
         content=content,
         arrived_s=arrived_s,
         attempts=attempts,
+        delay_told_s=delay_told_s,
     )

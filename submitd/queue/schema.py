@@ -16,14 +16,16 @@ CREATE TABLE messages (
     arrived_s REAL NOT NULL,       -- times are POSIX seconds
     next_attempt_s REAL NOT NULL,
     attempts INTEGER NOT NULL,
+    priority INTEGER NOT NULL,     -- MT-PRIORITY, -9 to 9
+    delay_told_s REAL,             -- when the sender was told of a delay
     login TEXT,                    -- NULL: a report of our own
     reverse_path TEXT,             -- NULL: <>
-    body TEXT NOT NULL,            -- as in MAIL: 7BIT, 8BITMIME
+    body TEXT NOT NULL,            -- as in MAIL: 7BIT, 8BITMIME, BINARYMIME
     parameters TEXT,               -- what else MAIL said, JSON
     size INTEGER NOT NULL,         -- octets
     in_file INTEGER NOT NULL       -- 1: the content is bodies/<id>, 0: it is in contents
 );
-CREATE INDEX due ON messages (next_attempt_s) WHERE state = 'queued';
+CREATE INDEX due ON messages (state, priority, next_attempt_s);
 CREATE TABLE contents (
     key INTEGER PRIMARY KEY,
     content BLOB NOT NULL
@@ -33,7 +35,7 @@ CREATE TABLE recipients (
     number INTEGER NOT NULL,       -- the order of RCPT
     mailbox TEXT NOT NULL,
     parameters TEXT,               -- what else RCPT said, JSON
-    state TEXT NOT NULL,           -- queued, delayed; done with: relayed, delivered, failed
+    state TEXT NOT NULL,           -- queued, delayed; done with: relayed, ...
     status TEXT,                   -- of the last attempt: RFC 3463 code,
     diagnostic TEXT,               -- words,
     next_hop TEXT,                 -- who said them,

@@ -29,6 +29,7 @@ from submitd.mail.envelope import DeliverBy, Envelope, Recipient
 from submitd.mail.status import Action, DeliveryStatus
 
 NOBODY: frozenset[str] = frozenset()
+BOB = Mailbox("bob", "example.net")
 RELAYED = DeliveryStatus(Action.RELAYED, "2.0.0", "250 2.0.0 Ok", "mx.example.net", True)
 DELAYED = DeliveryStatus(Action.DELAYED, "4.4.1", "connection refused", "mx.example.net")
 FAILED = DeliveryStatus(Action.FAILED, "5.1.1", "550 5.1.1 No such user", "mx.example.net", True)
@@ -214,6 +215,65 @@ class QueueStoreContract:
         expected = attrs.evolve(what, recipients=what.recipients[1:])
         assert case.due(after_s=1)[0].envelope == expected
 
+    @pytest.mark.parametrize(
+        "field",
+        [
+            {"reverse_path": Mailbox("j\u00f6rg", "b\u00fccher.example")},
+            {"reverse_path": None},
+            {"body": "8BITMIME"},
+            {"body": "BINARYMIME"},
+            {"utf8": True},
+            {"ret": "FULL"},
+            {"ret": "HDRS"},
+            {"envelope_id": "QQ314159"},
+            {"envelope_id": ""},
+            {"require_tls": True},
+            {"tls_optional": True},
+            {"hold_until_s": 1_600_000_000.5},
+            {"deliver_by": DeliverBy(1_800_000_000.0, "N")},
+            {"deliver_by": DeliverBy(1.5, "R", trace=True)},
+            *({"priority": priority} for priority in (-9, -1, 1, 9)),
+        ],
+        ids=str,
+    )
+    def test_each_parameter_comes_back(self, case: Case, field: dict[str, Any]) -> None:
+        """Each field of the envelope comes back by itself, after an attempt too."""
+        what = attrs.evolve(envelope(), **field)
+        message = case.put(what=what)
+        assert message.envelope == what
+        assert case.due()[0].envelope == what
+        case.record(message, {"bob@example.net": DELAYED}, retry_in_s=0)
+        assert case.due()[0].envelope == what
+
+    def test_every_field_is_tried(self) -> None:
+        """The tests here have all fields that an envelope and a recipient have."""
+        names = {field.name for kind in (Envelope, Recipient) for field in attrs.fields(kind)}
+        assert names == {
+            *("reverse_path", "recipients", "body", "utf8", "ret", "envelope_id", "require_tls"),
+            *("tls_optional", "hold_until_s", "deliver_by", "priority"),
+            *("mailbox", "notify", "original"),
+        }
+
+    @pytest.mark.parametrize(
+        "recipient",
+        [
+            Recipient(BOB, frozenset({"NEVER"})),
+            *(Recipient(BOB, frozenset({word})) for word in ("SUCCESS", "FAILURE", "DELAY")),
+            Recipient(BOB, frozenset({"SUCCESS", "FAILURE", "DELAY"})),
+            Recipient(BOB, None, "rfc822;bob+40example.net"),
+            Recipient(BOB, frozenset({"DELAY"}), "utf-8;b\u00f6b@example.net"),
+            Recipient(Mailbox("b\u00f6b", "b\u00fccher.example")),
+        ],
+        ids=str,
+    )
+    def test_each_recipient_comes_back(self, case: Case, recipient: Recipient) -> None:
+        """Each field of a recipient comes back by itself, after an attempt too."""
+        what = Envelope(None, (recipient,))
+        message = case.put(what=what)
+        assert case.due()[0].envelope == what
+        case.record(message, {str(recipient.mailbox): DELAYED}, retry_in_s=0)
+        assert case.due()[0].envelope == what
+
     @pytest.mark.parametrize("login", ["ann", "ann@example.org", "J\u00f6rg", None])
     def test_login_comes_back(self, case: Case, login: str | None) -> None:
         """The login comes back as given, None as None."""
@@ -326,6 +386,52 @@ class QueueStoreContract:
         assert case.ids() == stored
         assert [message.id for message in case.due(limit=3)] == stored[:3]
 
+    def test_due_goes_by_priority_and_age(self, case: Case) -> None:
+        """Urgent messages are given first, each step of priority being worth an hour of waiting."""
+        stored = {}
+        for waited_s, priority in [(0, -3), (5400, -2), (0, 0), (0, 9), (0, 1), (0, 0)]:
+            case.host.advance(waited_s)
+            message = case.put(what=attrs.evolve(envelope(), priority=priority))
+            stored[message.id] = f"{priority} {len(stored)}"
+        order = [stored[queue_id] for queue_id in case.ids()]
+        assert order == ["9 3", "1 4", "0 2", "0 5", "-3 0", "-2 1"]
+        assert [stored[message.id] for message in case.due(limit=2)] == order[:2]
+        assert [message.envelope.priority for message in case.due()] == [9, 1, 0, 0, -3, -2]
+
+    def test_low_priorities_have_their_turn(self, case: Case) -> None:
+        """What has waited long enough goes before what is more urgent and fresh."""
+        low = case.put(what=attrs.evolve(envelope(), priority=-4)).id
+        case.host.advance(4 * 3600 - 10)
+        usual = case.put().id
+        assert case.ids() == [usual, low]
+        case.host.advance(20)
+        later = case.put().id
+        assert case.ids() == [usual, low, later]
+
+    def test_next_due_is_of_any_priority(self, case: Case) -> None:
+        """What is due next is so whatever its priority."""
+        first, second = (
+            case.put(what=attrs.evolve(envelope(), priority=priority)) for priority in (4, -4)
+        )
+        case.record(first, {"bob@example.net": DELAYED}, retry_in_s=60)
+        case.record(second, {"bob@example.net": DELAYED}, retry_in_s=30)
+        assert case.next_due_s() == pytest.approx(case.host.now_s() + 30)
+        assert case.next_due_s(frozenset([second.id])) == pytest.approx(case.host.now_s() + 60)
+        assert case.ids(after_s=30) == [second.id]
+        assert case.ids(after_s=60) == [first.id, second.id]
+
+    def test_due_when_it_may_be_released(self, case: Case) -> None:
+        """A message to be sent later is due at that time (RFC 4865), or at once if it is past."""
+        now_s = case.host.now_s()
+        past = case.put(what=attrs.evolve(envelope(), hold_until_s=now_s - 10))
+        later = case.put(what=attrs.evolve(envelope(), hold_until_s=now_s + 3600))
+        assert case.ids() == [past.id]
+        assert case.ids(after_s=3599) == [past.id]
+        assert case.next_due_s(frozenset([past.id])) == now_s + 3600
+        assert later.id in case.ids(after_s=3600)
+        (found,) = case.due(after_s=3600, busy=frozenset([past.id]))
+        assert found.envelope.hold_until_s == now_s + 3600
+
     def test_due_leaves_out_what_is_busy(self, case: Case) -> None:
         """Messages under way are neither due nor next, and don't count for the limit."""
         first, second = case.put().id, case.put().id
@@ -361,6 +467,20 @@ class QueueStoreContract:
         case.record(found, {"bob@example.net": DELAYED}, retry_in_s=120)
         assert case.ids(after_s=119) == []
         assert case.due(after_s=120)[0].attempts == 2
+
+    def test_told_delays_are_kept(self, case: Case) -> None:
+        """When the sender was told of a delay is kept with the outcome."""
+        message = case.put()
+        assert message.delay_told_s is None
+        case.record(message, {"bob@example.net": DELAYED}, retry_in_s=0)
+        (found,) = case.due()
+        assert found.delay_told_s is None
+        found.delay_told_s = 1_700_000_000.25
+        case.record(found, {"bob@example.net": DELAYED}, retry_in_s=0)
+        (again,) = case.due()
+        assert again.delay_told_s == 1_700_000_000.25
+        case.record(again, {"bob@example.net": DELAYED}, retry_in_s=0)
+        assert case.due()[0].delay_told_s == 1_700_000_000.25
 
     def test_partial_outcome(self, case: Case) -> None:
         """Recipients that are done with don't come back, the others do in their order."""

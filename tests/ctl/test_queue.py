@@ -1,16 +1,21 @@
 """`submitctl queue` shows and changes the queue, beside a server that has it open."""
 
 import json
+import sqlite3
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import attrs
 import click
 import pytest
 from click.testing import CliRunner, Result
 
 from submitd.ctl.queue import queue
 from submitd.interfaces import QueuedMessage
+from submitd.mail.address import Mailbox
+from submitd.mail.envelope import DeliverBy, Envelope, Recipient
 from submitd.mail.status import Action, DeliveryStatus
 from submitd.queue.sqlite import SqliteFactory, SqliteOptions, SqliteStore
 from tests.contracts.queue_store import DELAYED, RELAYED, Case, envelope, pattern
@@ -126,6 +131,8 @@ def test_show(desk: Desk, three: list[QueuedMessage]) -> None:
     assert shown["recipients"] == [
         {
             "mailbox": "x@example.com",
+            "notify": None,
+            "original": None,
             "state": "relayed",
             "status": "2.0.0",
             "diagnostic": "250 2.0.0 Ok",
@@ -134,6 +141,8 @@ def test_show(desk: Desk, three: list[QueuedMessage]) -> None:
         },
         {
             "mailbox": "y@sub.example.com",
+            "notify": None,
+            "original": None,
             "state": "delayed",
             "status": "4.4.1",
             "diagnostic": "connection refused",
@@ -144,6 +153,80 @@ def test_show(desk: Desk, three: list[QueuedMessage]) -> None:
     text = desk.run("show", three[1].id).stdout
     assert "connection refused" in text
     assert "y@sub.example.com  delayed" in text
+
+
+FULL = Envelope(
+    Mailbox.parse("ann@example.org"),
+    (Recipient(Mailbox.parse("x@example.com"), frozenset({"DELAY", "FAILURE"}), "rfc822;o+2Bx"),),
+    "8BITMIME",
+    utf8=True,
+    ret="HDRS",
+    envelope_id="E1",
+    require_tls=True,
+    deliver_by=DeliverBy(NOW_S + 60.0, "R", trace=True),
+    priority=3,
+)
+
+
+def test_show_tells_all_parameters(desk: Desk) -> None:
+    """All that MAIL and RCPT said is shown, to people and to programs."""
+    message = desk.case.put(what=FULL)
+    shown = desk.json("show", message.id)
+    expected = {
+        "body": "8BITMIME",
+        "utf8": True,
+        "ret": "HDRS",
+        "envelope_id": "E1",
+        "require_tls": True,
+        "tls_optional": False,
+        "deliver_by": {"at": "2023-11-14T22:14:20+00:00", "mode": "R", "trace": True},
+        "priority": 3,
+        "hold_until": None,
+    }
+    assert {key: shown[key] for key in expected} == expected
+    (recipient,) = shown["recipients"]
+    assert recipient["notify"] == ["DELAY", "FAILURE"]
+    assert recipient["original"] == "rfc822;o+2Bx"
+    text = desk.run("show", message.id).stdout
+    for said in ("mode R traced", "RET=HDRS", "E1", "SMTPUTF8", "NOTIFY=DELAY,FAILURE", "o+2Bx"):
+        assert said in text
+
+
+def test_show_of_damaged_parameters(desk: Desk) -> None:
+    """A message whose parameters are damaged can be shown all the same."""
+    message = desk.case.put(what=FULL)
+    with sqlite3.connect(desk.spool / "queue.sqlite") as db:
+        db.execute("UPDATE messages SET parameters = '{'")
+        db.execute("UPDATE recipients SET parameters = '[1]'")
+    db.close()
+    assert desk.json("show", message.id)["ret"] is None
+    assert desk.json("release", message.id) == []
+
+
+def test_held_until(desk: Desk) -> None:
+    """What is to be sent later is seen to be, is not hurried by `retry`, and can be cancelled."""
+    until_s = time.time() + 86_400
+    queue_id = desk.case.put(what=attrs.evolve(envelope(), hold_until_s=until_s)).id
+    assert desk.run("list").stdout.split("\t")[1] == "held until"
+    assert "hold until" in desk.run("show", queue_id).stdout
+    (listed,) = desk.json("list")
+    assert listed["hold_until"] == listed["next_attempt"]
+    assert desk.json("retry", "--all") == []
+    assert "sent later" in desk.run("retry", queue_id).stderr
+    assert desk.json("delete", queue_id, "--yes") == [queue_id]
+
+
+def test_release_of_what_is_to_be_sent_later(desk: Desk) -> None:
+    """`release` sends it now; if it was on hold too, that ends first and the time stays."""
+    until_s = time.time() + 86_400
+    queue_id = desk.case.put(what=attrs.evolve(envelope(), hold_until_s=until_s)).id
+    assert desk.json("hold", queue_id) == [queue_id]
+    assert desk.json("release", queue_id) == [queue_id]
+    assert desk.case.next_due_s() == until_s
+    assert desk.json("release", queue_id) == [queue_id]
+    assert desk.json("release", queue_id) == []
+    (message,) = desk.case.due(after_s=time.time() - NOW_S)
+    assert message.envelope.hold_until_s == pytest.approx(time.time(), abs=60)
 
 
 def test_show_is_safe_for_terminals(desk: Desk, three: list[QueuedMessage]) -> None:

@@ -2,136 +2,20 @@
 
 import email
 import email.policy
-from collections.abc import Callable, Mapping
+import gc
+from collections.abc import Callable
 from itertools import pairwise
-from random import Random
 from typing import Any
 
 import pytest
 from twisted.internet.defer import Deferred, fail, succeed
-from twisted.internet.task import Clock
-from twisted.logger import LogEvent, globalLogPublisher
 
-from submitd.interfaces import QueuedMessage, Report, StoreFull
+from submitd.interfaces import QueuedMessage, StoreFull
 from submitd.mail.address import Mailbox
-from submitd.mail.status import Action, DeliveryStatus
 from submitd.queue import delivery as delivery_module
 from submitd.queue import lookout
-from submitd.queue.delivery import Delivery, DeliveryOptions
-from submitd.testing import MemoryStore, RecordingBackend, envelope, now
-
-NOW_S = 1_700_000_000.0
-BUSY = DeliveryStatus(Action.DELAYED, "4.2.1", "450 4.2.1 busy", "mx.example.net", True)
-REFUSED = DeliveryStatus(Action.FAILED, "5.1.1", "550 5.1.1 no such user", "mx.example.net", True)
-CONTENT = b"From: ann@example.org\r\nSubject: hello\r\nMessage-ID: <1@example.org>\r\n\r\nhello\r\n"
-
-
-class Store(MemoryStore):
-    """A store in memory whose steps can be counted, held up and made to fail.
-
-    :ivar looks: how often it was asked what is due.
-    :ivar faults: exceptions for the next calls of `record`.
-    :ivar late: while a list, `due` answers only when its Deferreds are fired.
-    :ivar changed: the next answer of `changed_elsewhere`.
-    """
-
-    def __init__(self, clock: Clock) -> None:
-        super().__init__(clock)
-        self.looks = 0
-        self.faults: list[Exception] = []
-        self.late: list[Deferred[None]] | None = None
-        self.changed = False
-
-    def due(self, now_s: float, limit: int, busy: frozenset[str]) -> Deferred[Any]:
-        """As in memory; what is found is decided now, even if it is told late."""
-        self.looks += 1
-        found = super().due(now_s, limit, busy)
-        if self.late is None:
-            return found
-        later: Deferred[Any] = Deferred()
-        later.addCallback(lambda _: found)
-        self.late.append(later)
-        return later
-
-    def record(
-        self,
-        message: QueuedMessage,
-        outcome: Mapping[Mailbox, DeliveryStatus],
-        retry_at_s: float | None,
-        report: Report | None = None,
-    ) -> Deferred[QueuedMessage | None]:
-        """As in memory, unless a fault is due."""
-        if self.faults:
-            return fail(self.faults.pop(0))
-        return super().record(message, outcome, retry_at_s, report)
-
-    def changed_elsewhere(self) -> Deferred[bool]:
-        """What the test said, once."""
-        changed, self.changed = self.changed, False
-        return succeed(changed)
-
-
-class Bench:
-    """A delivery with all that it touches.
-
-    :ivar events: what was logged.
-    """
-
-    def __init__(self, **options: Any) -> None:
-        self.clock = Clock()
-        self.clock.advance(NOW_S)
-        self.store = Store(self.clock)
-        self.backend = RecordingBackend()
-        self.options = DeliveryOptions(**options)
-        self.events: list[LogEvent] = []
-        self.delivery = self.another()
-
-    def another(self) -> Delivery:
-        """A delivery over the same store and backend, not started."""
-        return Delivery(
-            self.store, self.backend, self.options, self.clock, Random(1).random, "mail.example.org"
-        )
-
-    def submit(self, *recipients: str, sender: str | None = "ann@example.org") -> QueuedMessage:
-        """Store a message and hand it over, as a submission does."""
-        message = self.store.add(envelope(*recipients, sender=sender), "ann", CONTENT)
-        self.delivery.submitted(message)
-        return message
-
-    def hold(self, count: int) -> list[Deferred[Any]]:
-        """Let the next deliveries wait until these are fired."""
-        waiting: list[Deferred[Any]] = [Deferred() for _ in range(count)]
-        self.backend.script.extend(waiting)
-        return waiting
-
-    @property
-    def recipients(self) -> list[str]:
-        """The recipients of each delivery so far, comma-separated."""
-        return [",".join(delivered.addresses) for delivered in self.backend.delivered]
-
-    def lines(self, kind: str) -> list[LogEvent]:
-        """The log lines of one kind."""
-        return [event for event in self.events if event.get("line") == kind]
-
-    def faults(self) -> list[LogEvent]:
-        """The failures that were logged."""
-        return [event for event in self.events if "log_failure" in event]
-
-
-@pytest.fixture
-def bench(request: pytest.FixtureRequest) -> Any:
-    """A started delivery; its options come from the test's parameters."""
-    made = Bench(**getattr(request, "param", {}))
-    globalLogPublisher.addObserver(made.events.append)
-    made.delivery.start()
-    yield made
-    globalLogPublisher.removeObserver(made.events.append)
-
-
-def with_options(**options: Any) -> Any:
-    """Run a test with options of its own."""
-    return pytest.mark.parametrize("bench", [options], indirect=True)
-
+from submitd.testing import envelope, now
+from tests.support.delivery import BUSY, CONTENT, NOW_S, REFUSED, Bench, with_options
 
 # ---- at once ----------------------------------------------------------------------
 
@@ -381,6 +265,60 @@ def test_dead_next_hop_does_not_starve_others(bench: Bench) -> None:
     assert len(bench.store) == 501
 
 
+@with_options(concurrency_per_next_hop=3)
+def test_backlog_of_dead_next_hops_leaves_room(bench: Bench) -> None:
+    """Retries for other next hops are found behind thousands for dead ones; none is lost."""
+    stuck = bench.hold(6)
+    for number in range(6000):
+        bench.store.add(envelope(f"{number}@dead{number % 2}.example"), "ann", CONTENT)
+    for number in range(50):
+        bench.store.add(envelope(f"{number}@alive.example"), "ann", CONTENT)
+    bench.store.changed = True
+    bench.clock.advance(2)
+    bench.clock.pump([0] * 80)
+    assert bench.recipients[6:] == [f"{number}@alive.example" for number in range(50)]
+    for one in stuck:
+        one.callback(None)
+    bench.clock.pump([0] * 200)
+    assert len(bench.recipients) == len(set(bench.recipients)) == 6050
+    assert len(bench.store) == 0
+
+
+@with_options(concurrency_per_next_hop=1, memory_bytes=20 * len(CONTENT))
+def test_backlog_and_little_memory(bench: Bench) -> None:
+    """With little memory too, all of a backlog is delivered, once, and beside a dead next hop."""
+    (stuck,) = bench.hold(1)
+    for number in range(300):
+        bench.store.add(envelope(f"{number}@dead.example"), "ann", CONTENT)
+    bench.store.add(envelope(), "ann", CONTENT)
+    bench.store.changed = True
+    bench.clock.advance(2)
+    bench.clock.pump([0] * 20)
+    stuck.callback(None)
+    bench.clock.pump([0] * 400)
+    assert len(bench.recipients) == len(set(bench.recipients)) == 301
+    assert len(bench.store) == 0
+
+
+@with_options(concurrency_per_next_hop=1)
+def test_stop_with_a_backlog(bench: Bench) -> None:
+    """What was left aside for a dead next hop does not keep `stop` waiting, nor a change away."""
+    bench.hold(1)
+    for number in range(3000):
+        bench.store.add(envelope(f"{number}@dead.example"), "ann", CONTENT)
+    bench.store.changed = True
+    bench.clock.advance(2)
+    bench.clock.pump([0] * 50)
+    bench.store.changed = True
+    bench.clock.advance(2)
+    bench.clock.pump([0] * 50)
+    stopped = bench.delivery.stop(5)
+    bench.clock.advance(5)
+    now(stopped)
+    assert len(bench.recipients) == 1
+    assert len(bench.store) == 3000
+
+
 @with_options(concurrency_per_next_hop=1)
 def test_busy_next_hop_is_no_reason_to_look(bench: Bench) -> None:
     """Messages that wait for their next hop are not read from the store again and again."""
@@ -427,17 +365,26 @@ def test_no_memory_at_all(bench: Bench) -> None:
     assert len(bench.store) == 0
 
 
+def messages_in_memory() -> int:
+    """How many messages there are, those of the store in memory among them."""
+    return sum(isinstance(each, QueuedMessage) for each in gc.get_objects())
+
+
 @with_options(concurrency_per_next_hop=1)
 def test_number_of_messages_is_bounded(bench: Bench) -> None:
     """A long queue is worked off in order with a bounded number of messages in hand."""
     total = delivery_module.ROOM + 3 * lookout.PAGE
+    gc.collect()
+    before = messages_in_memory()
     (waiting,) = bench.hold(1)
     for number in range(total):
         bench.store.add(envelope(f"{number}@example.net"), "ann", CONTENT)
     bench.store.changed = True
     bench.clock.advance(2)
     bench.clock.pump([0] * 50)
-    assert bench.store.looks <= delivery_module.ROOM // lookout.PAGE + 2
+    assert bench.store.looks <= total // lookout.PAGE + 2
+    in_hand = messages_in_memory() - before - total
+    assert 0 < in_hand <= delivery_module.ROOM // 2 + lookout.PAGE
     waiting.callback(None)
     bench.clock.pump([0] * 50)
     assert bench.recipients == [f"{number}@example.net" for number in range(total)]

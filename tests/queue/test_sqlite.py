@@ -1,5 +1,6 @@
 """The SQLite store keeps what every store promises, and what only it does."""
 
+import re
 import sqlite3
 import stat
 import subprocess
@@ -8,12 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import attrs
 import pytest
 from twisted.internet.defer import Deferred
 from zope.interface.verify import verifyObject
 
 from submitd.interfaces import IQueueStore, IQueueStoreFactory, QueuedMessage, Report, Site
+from submitd.queue import rows
 from submitd.queue.ids import IdMaker, key_of, keys_of
 from submitd.queue.intake import OUTSTANDING_BYTES
 from submitd.queue.schema import DATABASE, VERSION, SchemaError
@@ -219,16 +220,19 @@ def test_space_is_given_back(host: SqliteHost) -> None:
     assert database.stat().st_size < 1_000_000
 
 
+def test_questions_go_by_the_index(host: SqliteHost, case: Case) -> None:
+    """What is due is found along the index, without a sort and without reading messages."""
+    case.put()
+    with sqlite3.connect(host.options.path / DATABASE) as db:
+        for question, count in [(rows.DUE, 2), (rows.NEXT, 1), (rows.PRIORITIES, 1)]:
+            values = (0,) * count
+            plan = [row[3] for row in db.execute(f"EXPLAIN QUERY PLAN {question}", values)]
+            assert len(plan) == 1
+            assert re.match("SEARCH messages USING COVERING INDEX due ", plan[0])
+    db.close()
+
+
 # ---- threads --------------------------------------------------------------------------
-
-
-def test_future_release(host: SqliteHost, case: Case) -> None:
-    """A message to be held until some time is due then, and not before (RFC 4865)."""
-    what = attrs.evolve(envelope(), hold_until_s=host.now_s() + 3600)
-    message = case.put(what=what)
-    assert case.ids(after_s=3599) == []
-    assert case.next_due_s() == host.now_s() + 3600
-    assert case.ids(after_s=3600) == [message.id]
 
 
 def test_group_commit(host: SqliteHost, case: Case) -> None:
