@@ -1,6 +1,7 @@
 # make run    a demo server with two messages through it; Ctrl-C ends it
 #             ONCE=1 ends it by itself; IMPLICIT_PORT=, STARTTLS_PORT= choose the ports
 # make test   all tests               make lint   ruff, mypy, import-linter
+# make fuzz   coverage-guided fuzzing, SECONDS=60 in all; TARGETS="session header" for some
 # make bench  a benchmark             make wheel  dist/submitd-*.whl
 # make matrix the tests against the wheel as installed, with each Python of VERSIONS
 # make venv   .venv with the package and the development tools
@@ -10,6 +11,8 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 	&& command -v $$python && break; done)
 ONCE ?=
+SECONDS ?= 60
+TARGETS ?=
 IMPLICIT_PORT ?= 4650
 STARTTLS_PORT ?= 5870
 PREFIX ?= /opt/submitd
@@ -25,7 +28,7 @@ environment = { $(or $(PYTHON),false) -c 'import ensurepip, venv' 2>/dev/null ||
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: venv run test lint bench wheel matrix install clean moved
+.PHONY: venv run test lint fuzz bench wheel matrix install clean moved
 .DELETE_ON_ERROR:
 
 venv: $(STAMP)
@@ -59,6 +62,11 @@ lint: $(STAMP)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+fuzz: $(STAMP)
+	@$(BIN)/python -c 'import atheris' 2>/dev/null || $(BIN)/python -m pip install --quiet \
+	--disable-pip-version-check --config-settings editable_mode=compat --editable '.[fuzz]'
+	$(BIN)/python -m tests.fuzz.run --seconds $(SECONDS) $(TARGETS)
+
 bench: $(STAMP)
 	$(BIN)/python bench/submit.py
 
@@ -81,4 +89,4 @@ install:
 	! command -v systemctl >/dev/null || systemctl daemon-reload || true
 
 clean:
-	rm -rf .venv build dist demo submitd.egg-info .*_cache .hypothesis
+	rm -rf .venv build dist demo submitd.egg-info .*_cache .hypothesis .fuzz
