@@ -305,7 +305,7 @@ def _plain(original: str | None) -> bool:
 
 
 def _original_part(content: bytes, whole: bool, utf8: bool) -> tuple[bytes, bytes]:
-    """The third part: the message reported on, or its header (RFC 6522 §3, RFC 6533 §5)."""
+    """The third part: the message reported on, or its header (RFC 6522 §3, RFC 6533 §4)."""
     if whole:
         return _part("message/global" if utf8 else "message/rfc822", content)
     if utf8:

@@ -343,7 +343,12 @@ class Delivery:
         report = Deferred.fromCoroutine(
             make_report(message, sender, about, self._hostname, now_s, self._options)
         )
-        report.addCallback(self._report_made, attempt)
+        report.addCallbacks(
+            self._report_made,
+            self._report_not_made,
+            callbackArgs=(attempt,),
+            errbackArgs=(attempt,),
+        )
         report.addErrback(self._broken)
 
     def _expire(self, attempt: _Attempt) -> None:
@@ -358,6 +363,11 @@ class Delivery:
 
     def _report_made(self, report: Report, attempt: _Attempt) -> None:
         attempt.report = report
+        self._record(attempt)
+
+    def _report_not_made(self, failure: Failure, attempt: _Attempt) -> None:
+        """Write the outcome down all the same: those who got the message shall not get two."""
+        log.failure("No report about {queue_id}", failure, queue_id=attempt.message.id)
         self._record(attempt)
 
     def _record(self, attempt: _Attempt) -> None:

@@ -150,6 +150,15 @@ def test_recipient_named_twice(bench: Bench) -> None:
     assert len(actions(report)) == 1
 
 
+def test_report_that_cannot_be_made(bench: Bench) -> None:
+    """A fault while a report is made is logged, and the outcome is recorded."""
+    broken = attrs.evolve(REFUSED, diagnostic=None)
+    bench.backend.answers["b@example.net"] = broken
+    bench.submit("a@example.net", "b@example.net")
+    assert len(bench.faults()) == 1
+    assert len(bench.store) == 0
+
+
 # ---- delays -----------------------------------------------------------------------
 
 
