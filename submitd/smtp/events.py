@@ -138,6 +138,11 @@ class TransactionReset:
 
 
 @attrs.frozen(slots=True)
+class TalksTooMuch:
+    """A client without a login says much that leads nowhere: let it wait a little."""
+
+
+@attrs.frozen(slots=True)
 class SessionClosed:
     """Send what is left and close.
 
@@ -157,5 +162,6 @@ Event = (
     | StartTlsAccepted
     | ContentReceived
     | TransactionReset
+    | TalksTooMuch
     | SessionClosed
 )

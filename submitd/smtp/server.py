@@ -53,6 +53,9 @@ PIECE_OCTETS = 4096
 """Content is handed on in pieces of at least this many octets, but for the last one, so
 that a message of tiny chunks or TLS records costs what others cost."""
 
+STRANGER_BURST = 20
+"""So many refused or junk commands, without a login, are read at one time."""
+
 # What other protocols begin with, so that nothing else of theirs is read as commands.
 _NOT_SMTP = frozenset({b"GET", b"POST", b"PUT", b"HEAD", b"OPTIONS", b"DELETE", b"CONNECT", b"PRI"})
 _TLS_HANDSHAKE = b"\x16"  # RFC 8446 §5.1; SSL 2 had an octet above 127 there
@@ -170,6 +173,7 @@ class ServerSession:
         "_settings",
         "_skip",
         "_skip_reply",
+        "_talks_too_much",
         "_too_big",
         "_transactions",
         "errors",
@@ -199,6 +203,7 @@ class ServerSession:
         self._too_big = False
         self._piece = bytearray()  # content that is too little to be handed on yet
         self._junk = 0  # since the last message
+        self._talks_too_much = False
         self.leniencies: dict[str, int] = {}
         self.errors = 0
         self.failed_logins = 0
@@ -281,6 +286,9 @@ class ServerSession:
                 if not self._skip_chunk(self._skip_reply):
                     return NEED_DATA
                 continue
+            if self._talks_too_much:
+                self._talks_too_much = False
+                return events.TalksTooMuch()
             line = self._lines.take_line()
             if line is None:
                 return NEED_DATA
@@ -398,10 +406,15 @@ class ServerSession:
     def _may_go_on(self) -> bool:
         """Count a command that does nothing; False when it was one too many."""
         self._junk += 1
+        self._watch_stranger()
         if self._junk <= self._settings.junk_commands_per_connection:
             return True
         self._close(replies.TOO_MUCH_JUNK, "too many commands without a message")
         return False
+
+    def _watch_stranger(self) -> None:
+        if (self._junk + self.errors) % STRANGER_BURST == 0 and not self.is_logged_in:
+            self._talks_too_much = True
 
     def _not_smtp(self) -> None:
         self._lines.take_all()
@@ -437,6 +450,7 @@ class ServerSession:
 
     def _count_error(self) -> None:
         self.errors += 1
+        self._watch_stranger()
         if self.errors >= self._settings.errors_per_connection:
             self._close(replies.TOO_MANY_ERRORS, "too many errors")
 

@@ -190,6 +190,8 @@ class Connections:
                 connection.abort("server stopped")
             elif connection.deadline_s < now_s:
                 connection.time_out()
+            elif connection.is_held:
+                connection.let_go()
 
 
 @attrs.define(slots=True)
@@ -205,6 +207,7 @@ class SubmissionProtocol(Protocol):
     """One connection.
 
     :ivar deadline_s: when it is to be ended, by the clock of `Connections`.
+    :ivar is_held: the client waits, by way of punishment, until `let_go`.
     """
 
     factory: "SubmissionListener"
@@ -219,6 +222,7 @@ class SubmissionProtocol(Protocol):
         self._connections = listener.connections
         self._admitted = False
         self._running = False
+        self.is_held = False
         self._unread = False  # the client does not take what we wrote
         self._unstored = False  # storage is behind with the message
         self._reading = True
@@ -319,6 +323,11 @@ class SubmissionProtocol(Protocol):
         self._session.close(replies.TIMEOUT, "time-out")
         self._run()
 
+    def let_go(self) -> None:
+        """The client has waited: read on."""
+        self.is_held = False
+        self._go_on()
+
     def finish(self) -> None:
         """The server is stopping: end the session once its message is done."""
         self._finishing = True
@@ -343,7 +352,8 @@ class SubmissionProtocol(Protocol):
         return not self._session.is_paused and self._session.state not in _IN_TRANSACTION
 
     def _go_on(self, answered: bool = False) -> None:
-        if not (self._running or self._unread or self._unstored) and self._reason is None:
+        waits = self._running or self._unread or self._unstored or self.is_held
+        if not waits and self._reason is None:
             self._run(answered)
 
     def _run(self, answered: bool = False) -> None:
@@ -360,6 +370,8 @@ class SubmissionProtocol(Protocol):
             if handler is None:
                 break
             handler(self, event)
+            if self.is_held:
+                break
         self._running = False
         if self._finishing and self._is_idle() and session.state is not State.CLOSED:
             self._finishing = False
@@ -368,7 +380,7 @@ class SubmissionProtocol(Protocol):
         answered |= self._flush()
         if self._reason is None:
             self._set_deadline(answered)
-            if self._unread or self._unstored:
+            if self._unread or self._unstored or self.is_held:
                 return
             if not self._reading and session.buffered < READ_AHEAD_OCTETS:
                 self._start_reading()
@@ -529,6 +541,10 @@ class SubmissionProtocol(Protocol):
         self.transport = layer
         layer.registerProducer(self, True)
 
+    def _talks_too_much(self, _event: events.TalksTooMuch) -> None:
+        self.is_held = True
+        self._stop_reading()
+
     def _session_closed(self, event: events.SessionClosed) -> None:
         self._reason = event.reason
 
@@ -543,6 +559,7 @@ _HANDLERS: dict[type, Callable[[SubmissionProtocol, Any], None]] = {
     events.HelloReceived: SubmissionProtocol._hello_received,
     events.TransactionReset: SubmissionProtocol._transaction_reset,
     events.StartTlsAccepted: SubmissionProtocol._starttls_accepted,
+    events.TalksTooMuch: SubmissionProtocol._talks_too_much,
     events.SessionClosed: SubmissionProtocol._session_closed,
 }
 

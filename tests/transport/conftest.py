@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from submitd.ctl.certificates import Authority
+from submitd.smtp.server import Settings
 from submitd.transport.options import LimitsOptions, TlsOptions
 from submitd.transport.tls import ServerTls
 from tests.support.server import HOSTNAME
-from tests.support.stage import Listener, ScriptedSubmissions, Stage, logged
+from tests.support.stage import SETTINGS, Listener, ScriptedSubmissions, Stage, logged
 
 
 @pytest.fixture(scope="session")
@@ -31,10 +32,16 @@ def make_stage(server_tls: ServerTls) -> Iterator[Callable[..., Stage]]:
     stages = []
     with logged() as events:
 
-        def make(tls: str = "implicit", **limits: Any) -> Stage:
+        def make(tls: str = "implicit", settings: Settings = SETTINGS, **limits: Any) -> Stage:
             submissions = ScriptedSubmissions()
             options = LimitsOptions(**limits)
-            listener = Listener(server_tls, submissions, implicit=tls == "implicit", limits=options)
+            listener = Listener(
+                server_tls,
+                submissions,
+                implicit=tls == "implicit",
+                limits=options,
+                settings=settings,
+            )
             stages.append(Stage(listener, submissions, events))
             return stages[-1]
 

@@ -3,15 +3,16 @@
 from collections.abc import Callable
 from typing import Any
 
+import attrs
 import pytest
 from OpenSSL import SSL
 from twisted.internet.defer import Deferred
 
 from submitd.smtp import replies
-from submitd.smtp.server import PIECE_OCTETS
+from submitd.smtp.server import PIECE_OCTETS, STRANGER_BURST
 from submitd.transport.server import READ_AHEAD_OCTETS
 from tests.support.memory import AUTH, EHLO, END, MAIL, RCPT, TEXT, Client
-from tests.support.stage import Stage
+from tests.support.stage import SETTINGS, Stage
 
 HANDSHAKE, ALERT = 22, 21  # RFC 8446 §5.1
 CLIENT_HELLO = 1
@@ -210,6 +211,51 @@ def test_thousands_of_recipients(implicit: Stage) -> None:
     assert client.lines()[-1] == str(replies.TOO_MANY_ERRORS)
     assert client.closed
     assert implicit.last.names().count("rcpt") == 100
+
+
+@pytest.mark.parametrize("command", [b"NOOP\r\n", b"WHAT\r\n", EHLO])
+@pytest.mark.parametrize("tls", ["implicit", "starttls"])
+def test_a_flood_without_a_login_waits(
+    make_stage: Callable[..., Stage], tls: str, command: bytes
+) -> None:
+    """Before a login, twenty commands that lead nowhere are read a second, and no more."""
+    settings = attrs.evolve(SETTINGS, junk_commands_per_connection=100, errors_per_connection=101)
+    stage = make_stage(tls, settings=settings)
+    client = stage.connect()
+    if tls == "implicit":
+        client.start_tls()
+    client.lines()
+    client.send(command * 1000)
+    answered = 0
+    for _ in range(5):
+        answered += sum(line[3] == " " for line in client.lines())
+        assert not client.closed
+        stage.listener.wait(1, client)
+        assert answered % STRANGER_BURST == 0
+    assert answered == 5 * STRANGER_BURST
+    stage.listener.wait(1, client)
+    assert client.lines()[-1].startswith("421 4.7.0 ")
+    assert client.closed
+
+
+def test_a_client_that_waits_can_log_in(implicit: Stage) -> None:
+    """A client that was made to wait loses nothing of what it said meanwhile."""
+    client = implicit.secure()
+    client.send(EHLO + b"NOOP\r\n" * 25 + AUTH)
+    assert not client.lines()[-1].startswith("235 ")
+    implicit.listener.wait(1.5, client)
+    assert client.lines()[-1].startswith("235 ")
+    assert client.ask(b"NOOP\r\n" * 50) == [str(replies.OK)] * 50
+
+
+def test_a_client_that_waits_is_told_of_the_end(implicit: Stage) -> None:
+    """A client that is made to wait while the server stops is told so at once."""
+    client = implicit.secure()
+    client.send(b"NOOP\r\n" * 25)
+    implicit.listener.connections.drain()
+    client.run()
+    assert client.lines()[-1] == str(replies.SHUTTING_DOWN)
+    assert client.closed
 
 
 def test_a_storm_of_commands_ends(make_stage: Callable[..., Stage]) -> None:
