@@ -253,6 +253,7 @@ def test_a_reverse_path_of_somebody_else(scene: Scene) -> None:
     assert (verdict.code, verdict.status) == (553, "5.7.1")
     [event] = scene.lines("refused")
     assert (event["login"], event["reverse_path"]) == ("alice@example.org", "mallory@example.org")
+    assert event["status"] == "5.7.1"
 
 
 def test_nobody_may_send_without_a_login(scene: Scene) -> None:
@@ -391,6 +392,7 @@ def test_a_header_that_must_not_pass(scene: Scene, header: bytes, code: int, sta
     assert scene.queued == []
     [event] = scene.lines("refused")
     assert (event["login"], event["reply"]) == ("alice@example.org", str(verdict))
+    assert event["status"] == status
     assert (event["reverse_path"], event["recipients"]) == ("alice@example.org", 1)
     assert scene.send(HEADER + b"\r\n" + BODY).code == 250
 
@@ -636,9 +638,17 @@ def test_leniencies_are_logged_with_the_login(scene: Scene) -> None:
     scene.log_in().send(header)
     scene.send(header + b"no field\r\n\r\n")
     first, second = scene.lines("message")
-    assert first["leniencies"] == "mbox-line,no-empty-line,raw-8bit-header"
-    assert second["leniencies"] == "mbox-line,malformed-line,raw-8bit-header"
+    assert first["leniencies"] == "mbox-line, no-empty-line, raw-8bit-header"
+    assert second["leniencies"] == "mbox-line, malformed-line, raw-8bit-header"
     assert first["login"] == "alice@example.org"
+
+
+def test_leniencies_of_the_session_are_logged_with_the_login(scene: Scene) -> None:
+    """What the session forgave is in its own line, with how often."""
+    scene.log_in().submission.closed("quit", {"space-after-colon": 2, "bare-line-end": 1})
+    [event] = scene.lines("session")
+    assert event["leniencies"] == "space-after-colon=2, bare-line-end=1"
+    assert event["login"] == "alice@example.org"
 
 
 def test_neither_passwords_nor_content_are_logged(make: Callable[..., Scene]) -> None:

@@ -188,6 +188,7 @@ class IncomingMessage:
             login=self._origin.login,
             reverse_path=_path(self._envelope.reverse_path),
             recipients=len(self._recipients),
+            status=refused.status,
             reply=str(refused),
         )
         return refused
@@ -206,7 +207,7 @@ class IncomingMessage:
             size=self._size,
             message_id=completed.message_id,
             bare_line_ends=bare_line_ends,
-            leniencies=",".join(completed.leniencies),
+            leniencies=", ".join(completed.leniencies),
         )
         self._stored(message)
         return reply(250, "2.0.0", f"Queued as {message.id}")
@@ -219,6 +220,7 @@ class IncomingMessage:
                 line="refused",
                 session=session,
                 login=login,
+                status=replies.STORE_FULL.status,
             )
             return replies.STORE_FULL
         self._log.failure(

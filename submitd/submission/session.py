@@ -143,6 +143,7 @@ class Submission:
                 session=self._peer.session_id,
                 login=self._login,
                 reverse_path=str(reverse_path),
+                status=replies.SENDER_NOT_YOURS.status,
             )
             return replies.SENDER_NOT_YOURS
         means = self._means
@@ -243,7 +244,7 @@ class Submission:
             mechanism=self._mechanism,
             messages=self._messages,
             failed_logins=self._failed_logins,
-            leniencies=",".join(f"{name}:{times}" for name, times in (leniencies or {}).items()),
+            leniencies=", ".join(f"{name}={times}" for name, times in (leniencies or {}).items()),
             reason=reason,
             duration_s=round(self._means.site.reactor.seconds() - self._began_s, 3),
         )

@@ -78,6 +78,9 @@ class Metrics:
         self._sessions.labels(listener, event["tls"] or "none", _end(event["reason"])).inc()
         if event["login"] is not None:
             self._logins.labels(event["mechanism"], "good").inc()
+        self._count_leniencies(event)
+
+    def _count_leniencies(self, event: LogEvent) -> None:
         for leniency, times in _leniencies(event):
             self._leniencies.labels(leniency).inc(times)
 
@@ -88,6 +91,7 @@ class Metrics:
         self._messages.inc()
         self._recipients.inc(event["recipients"])
         self._size.observe(event["size"])
+        self._count_leniencies(event)
 
     def _refusal(self, event: LogEvent) -> None:
         self._refused.labels(event["status"] or "none").inc()
@@ -105,7 +109,7 @@ def _end(reason: str) -> str:
 
 
 def _leniencies(event: LogEvent) -> list[tuple[str, int]]:
-    """`"name=times, name=times"`, as the session's line has it."""
+    """`"name=times, name=times"` of a session's line, or `"name, name"` of a message's."""
     text: str = event.get("leniencies") or ""
     found = []
     for part in text.split(", ") if text else ():

@@ -81,8 +81,15 @@ def test_messages_and_deliveries() -> None:
 
 
 def test_leniencies() -> None:
-    """Each leniency of a session counts as often as it was needed."""
-    found = counted({**SESSION, "leniencies": "bare-line-end=3, space-after-colon=1"})
+    """Each leniency counts as often as a session needed it, and once for a header block."""
+    message = {
+        "line": "message",
+        "recipients": 1,
+        "size": 9,
+        "leniencies": "mbox-line, no-empty-line",
+    }
+    found = counted({**SESSION, "leniencies": "bare-line-end=3, space-after-colon=1"}, message)
+    assert found['leniencies_total{leniency="mbox-line"}'] == 1
     assert found['leniencies_total{leniency="bare-line-end"}'] == 3
     assert found['leniencies_total{leniency="space-after-colon"}'] == 1
 
