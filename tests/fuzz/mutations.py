@@ -5,15 +5,16 @@ from collections.abc import Iterator, Sequence
 
 
 def mutated(
-    seeds: Sequence[bytes], words: Sequence[bytes], number: int, limit: int
+    seeds: Sequence[bytes], words: Sequence[bytes], number: int, limit: int, seed: int = 0
 ) -> Iterator[bytes]:
     """Inputs made of the seeds by a few changes each.
 
     :param words: what is put in, beside single octets.
     :param number: how many inputs.
     :param limit: most octets of one.
+    :param seed: another one makes other inputs.
     """
-    dice = random.Random(number)
+    dice = random.Random(seed)
     for _ in range(number):
         data = dice.choice(seeds)
         for _ in range(dice.choice((1, 1, 2, 3, 5, 10))):
