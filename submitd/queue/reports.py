@@ -107,7 +107,7 @@ async def make_report(
             (Recipient(sender),),
             "7BIT" if content.isascii() else "8BITMIME",
             utf8=not sender.is_ascii,
-            # What the message was to be kept from, its header is to be kept from (RFC 8689 §5).
+            # RFC 8689 §5: a report tells too much to be less protected than its message.
             require_tls=envelope.require_tls,
             priority=envelope.priority,
         ),
@@ -121,6 +121,8 @@ def _returns_whole(message: QueuedMessage, options: DeliveryOptions) -> bool:
     if envelope.body == "BINARYMIME":  # it would keep the report from most next hops
         return False
     if envelope.ret is None:
+        if envelope.require_tls:  # RFC 8689 §5: what is secret is better not sent once more
+            return False
         return bool(message.content.size <= min(SMALL_OCTETS, options.return_bytes))
     return envelope.ret == "FULL" and bool(message.content.size <= options.return_bytes)
 

@@ -258,6 +258,17 @@ def test_envelope_of_a_report(bench: Bench) -> None:
     )
 
 
+def test_report_on_a_secure_message(bench: Bench) -> None:
+    """With REQUIRETLS the message goes back whole only where that is asked for (RFC 8689 §5)."""
+    bench.backend.answers["bob@example.net"] = REFUSED
+    for ret in (None, "FULL"):
+        bench.send(attrs.evolve(asking(), require_tls=True, ret=ret))
+    header, whole = (list(report.iter_parts())[2] for report in made(bench))
+    assert header.get_content_type() == "text/rfc822-headers"
+    assert whole.get_content_type() == "message/rfc822"
+    assert all(one.message.envelope.require_tls for one in bench.backend.delivered)
+
+
 def test_envelope_id_and_original_recipient(bench: Bench) -> None:
     """What the sender gave to find its message and recipient by comes back decoded."""
     bench.backend.answers["bob@example.net"] = REFUSED
