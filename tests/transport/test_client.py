@@ -5,7 +5,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
+from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import HostnameEndpoint
 
 from submitd.mail.address import Mailbox
@@ -408,6 +410,31 @@ def test_content_that_is_shorter_than_it_says(client: Client) -> None:
         assert (status.action, status.status) == (Action.DELAYED, "4.3.0")
         client.loop.until(lambda: connection in client.lost)
         client.ended(hop)
+        assert hop.messages == []
+
+
+@pytest.mark.parametrize("came", [b"\xff" * 10, b"", OSError(5, "Input/output error")])
+def test_closed_while_content_is_read_for_conversion(client: Client, came: Any) -> None:
+    """What comes of the storage after the connection has ended changes nothing any more."""
+    reading: Deferred[bytes] = Deferred()
+
+    class Slow(MemoryContent):
+        def read(self, offset: int, octets: int) -> Any:
+            return reading
+
+    with NextHop(extensions=()) as hop:
+        connection = client.connect(hop, "none")
+        what = attrs.evolve(ENVELOPE, body="8BITMIME")
+        delivery = connection.deliver(what, what.recipients, Slow(b"x" * 10))
+        hop.cut()
+        finished = client.loop.wait(delivery)
+        assert not finished.begun
+        assert finished.outcome[BOB].action is Action.DELAYED
+        if isinstance(came, bytes):
+            reading.callback(came)
+        else:
+            reading.errback(came)
+        assert not connection.is_idle
         assert hop.messages == []
 
 
