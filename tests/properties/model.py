@@ -13,6 +13,8 @@ ERRORS = 12
 FAILED_LOGINS = 3
 RECIPIENTS = 5
 MESSAGE_OCTETS = 5000
+TRANSACTIONS = 6
+IDLE_COMMANDS = 12
 
 Replies = list[str]
 """Each a reply code, with the enhanced status code where the RFCs settle that too."""
@@ -55,6 +57,8 @@ class Model:
 
     :ivar hello: `"EHLO"`, `"HELO"` or None; forgotten at STARTTLS (RFC 3207 §4.2).
     :ivar messages: what was taken so far.
+    :ivar transactions: MAIL commands that were accepted.
+    :ivar idle: commands since the last message that brought none any further.
     """
 
     tls: bool
@@ -62,6 +66,8 @@ class Model:
     login: bool = False
     transaction: Transaction | None = None
     messages: list[Message] = attrs.field(factory=list)
+    transactions: int = 0
+    idle: int = 0
     errors: int = 0
     failed_logins: int = 0
     closed: bool = False
@@ -102,18 +108,34 @@ class Model:
                 self.closed = True
         return said
 
+    def end(self, reply: str) -> Replies:
+        """The session is over, with a last reply."""
+        self.closed = True
+        return [reply]
+
+    def idles_too_long(self) -> bool:
+        """Count a command that brings no message any further; whether it is one too many."""
+        self.idle += 1
+        return self.idle > IDLE_COMMANDS
+
     # ---- commands, each with a good argument ----------------------------------------
 
-    def any_time(self, reply: str) -> Replies:
-        """A command that changes nothing: NOOP, HELP, what is malformed."""
-        return self.answer(reply)
+    def idle_command(self, reply: str, *, needs_tls: bool, counts: bool) -> Replies:
+        """A command that changes nothing.
 
-    def in_tls(self, reply: str) -> Replies:
-        """VRFY, EXPN, what is unknown: nothing to be said before TLS (RFC 3207 §4)."""
-        return self.answer(reply if self.tls else "530 5.7.0")
+        :param needs_tls: whether it is one of those that RFC 3207 §4 has refused before TLS.
+        :param counts: whether a client may say it only so often.
+        """
+        if needs_tls and not self.tls:
+            return self.answer("530 5.7.0")
+        if counts and self.idles_too_long():
+            return self.end("421 4.7.0")
+        return self.answer(reply)
 
     def greet(self, verb: str) -> Replies:
         """EHLO or HELO; as RSET (RFC 5321 §4.1.4), and no logout (RFC 4954 §4)."""
+        if self.idles_too_long():
+            return self.end("421 4.7.0")
         self.transaction = None
         if self.tls:
             self.hello = verb
@@ -121,14 +143,14 @@ class Model:
 
     def reset(self) -> Replies:
         """RSET."""
+        if self.idles_too_long():
+            return self.end("421 4.7.0")
         self.transaction = None
         return self.answer("250 2.0.0")
 
     def quit(self) -> Replies:
         """QUIT."""
-        said = self.answer("221 2.0.0")
-        self.closed = True
-        return said
+        return self.end("221 2.0.0")
 
     def start_tls(self) -> Replies:
         """STARTTLS with nothing behind it, and the handshake (RFC 3207)."""
@@ -157,7 +179,10 @@ class Model:
             return self.answer("530 5.7.0")
         if self.transaction is not None:
             return self.answer("503 5.5.1")
+        if self.transactions >= TRANSACTIONS:  # RFC 9422 §4, MAILMAX
+            return self.end("421 4.5.3")
         if reply[0] == "2":
+            self.transactions += 1
             self.transaction = transaction
         return self.answer(reply)
 
@@ -208,6 +233,8 @@ class Model:
             return self.answer("503 5.5.1")
         if not transaction.recipients:
             return self.answer("554 5.5.1")
+        if not (octets or last) and self.idles_too_long():
+            return self.end("421 4.7.0")
         content = (transaction.content or b"") + octets
         if len(content) > MESSAGE_OCTETS:
             self.transaction = None
@@ -226,5 +253,6 @@ class Model:
             return self.answer("554 5.6.0")
         if b"later" in content:
             return self.answer("451 4.3.0")
+        self.idle = 0
         self.messages.append(Message(transaction.sender, tuple(transaction.recipients), content))
         return self.answer("250 2.0.0")

@@ -18,6 +18,8 @@ SETTINGS = Settings(
     recipients_per_message=model.RECIPIENTS,
     failed_logins_per_connection=model.FAILED_LOGINS,
     errors_per_connection=model.ERRORS,
+    junk_commands_per_connection=model.IDLE_COMMANDS,
+    messages_per_connection=model.TRANSACTIONS,
     future_release_s=86_400,
     mechanisms=("PLAIN", "LOGIN"),
 )

@@ -90,24 +90,25 @@ RCPTS = (
     ("<bob@example.net>", "501 5.5.4", ""),
 )
 
-# What changes nothing: the line, its answer in TLS, and whether it is another one before.
+# What changes nothing: the line, its answer, whether that is another one before TLS, and
+# whether it may be said only so often.
 IDLE = (
-    (b"NOOP\r\n", "250 2.0.0", False),
-    (b"noop what you like\r\n", "250 2.0.0", False),
-    (b"HELP\r\n", "214 2.0.0", False),
-    (b"RSET now\r\n", "501 5.5.4", False),
-    (b"QUIT now\r\n", "501 5.5.4", False),
-    (b"EHLO\r\n", "501 5.5.4", False),
-    (b"VRFY bob\r\n", "252", True),
-    (b"EXPN all\r\n", "502 5.5.1", True),
-    (b"XYZZY\r\n", "500 5.5.1", True),
-    (b"\r\n", "500 5.5.1", True),
-    (b"NOOP\n", "500 5.5.2", False),
-    (b"NO\rOP\r\n", "500 5.5.2", False),
-    (b"NOOP \0\r\n", "500 5.5.2", False),
-    (b"EHLO \xff\r\n", "500 5.5.2", False),
-    (b"NOOP " + b"x" * 2042 + b"\r\n", "500 5.5.2", False),
-    (b"x" * 20_000 + b"\r\n", "500 5.5.2", False),
+    (b"NOOP\r\n", "250 2.0.0", False, True),
+    (b"noop what you like\r\n", "250 2.0.0", False, True),
+    (b"HELP\r\n", "214 2.0.0", False, True),
+    (b"RSET now\r\n", "501 5.5.4", False, True),
+    (b"QUIT now\r\n", "501 5.5.4", False, False),
+    (b"EHLO\r\n", "501 5.5.4", False, True),
+    (b"VRFY bob\r\n", "252", True, True),
+    (b"EXPN all\r\n", "502 5.5.1", True, False),
+    (b"XYZZY\r\n", "500 5.5.1", True, False),
+    (b"\r\n", "500 5.5.1", True, False),
+    (b"NOOP\n", "500 5.5.2", False, False),
+    (b"NO\rOP\r\n", "500 5.5.2", False, False),
+    (b"NOOP \0\r\n", "500 5.5.2", False, True),
+    (b"EHLO \xff\r\n", "500 5.5.2", False, True),
+    (b"NOOP " + b"x" * 2042 + b"\r\n", "500 5.5.2", False, True),
+    (b"x" * 20_000 + b"\r\n", "500 5.5.2", False, False),
 )
 
 CONTENT = st.lists(
@@ -172,10 +173,10 @@ class Session(RuleBasedStateMachine):
 
     @is_open
     @rule(idle=st.sampled_from(IDLE))
-    def idle(self, idle: tuple[bytes, str, bool]) -> None:
+    def idle(self, idle: tuple[bytes, str, bool, bool]) -> None:
         """What changes nothing."""
-        octets, reply, needs_tls = idle
-        self.say(octets, self.model.in_tls(reply) if needs_tls else self.model.any_time(reply))
+        octets, reply, needs_tls, counts = idle
+        self.say(octets, self.model.idle_command(reply, needs_tls=needs_tls, counts=counts))
 
     @is_open
     @rule(verb=st.sampled_from(("EHLO", "HELO")))
@@ -284,7 +285,7 @@ class Session(RuleBasedStateMachine):
         transaction = self.model.transaction
         assert transaction is not None
         reply = "501 5.5.4" if transaction.recipients else "554 5.5.1"
-        self.say(f"BDAT {argument}\r\n".encode(), self.model.any_time(reply))
+        self.say(f"BDAT {argument}\r\n".encode(), self.model.answer(reply))
 
 
 TestSession = Session.TestCase
