@@ -1,4 +1,4 @@
-"""Content made fit for a next hop without 8BITMIME or BINARYMIME (RFC 6152 §3, RFC 3030 §4).
+"""Content made fit for a next hop without 8BITMIME or BINARYMIME (RFC 6152 §3, RFC 3030 §3).
 
 Two passes over the message, each in pieces: an `Inspector` finds the bodies of MIME parts
 (RFC 2045, RFC 2046) that must be encoded, a `Converter` encodes them and leaves all else to

@@ -45,17 +45,20 @@ class Chain:
         return any(each.recipients == [f"TO:<{recipient}>"] for each in self.hop.messages)
 
 
-@pytest.fixture(scope="module")
-def chain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chain]:
-    """submitd with Postfix as its smarthost."""
+@pytest.fixture(scope="module", params=["DATA", "BDAT"])
+def chain(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Chain]:
+    """submitd with Postfix as its smarthost, which is sent messages by DATA or by BDAT."""
     site: Path = tmp_path_factory.mktemp("smuggling")
     with postfix.directory() as directory, NextHop() as hop:
         settings = {
             "relayhost": f"[127.0.0.1]:{hop.port}",
             "smtpd_forbid_bare_newline": "no",
             "smtpd_forbid_unauth_pipelining": "no",
-            "smtputf8_enable": "no",
         }
+        if request.param == "DATA":
+            settings["smtpd_discard_ehlo_keywords"] = "chunking"
         with Postfix.make(directory, settings).running() as gullible:
             relay = (
                 f'backend = "smarthost"\nhost = "127.0.0.1"\nport = {gullible.port}\ntls = "none"'

@@ -9,6 +9,9 @@ from submitd.smtp.replies import Reply, reply
 
 NAMED = {name: value for name, value in vars(replies).items() if isinstance(value, Reply)}
 
+# The highest detail of each subject in the registry of RFC 5248 (2026); none below is missing.
+REGISTERED = {0: 0, 1: 10, 2: 4, 3: 6, 4: 7, 5: 6, 6: 10, 7: 30}
+
 each_reply = pytest.mark.parametrize("named", NAMED.values(), ids=NAMED.keys())
 
 
@@ -21,6 +24,14 @@ def test_codes_agree(named: Reply) -> None:
     else:
         assert re.fullmatch(r"[245]\.\d{1,3}\.\d{1,3}", named.status)
         assert named.status[0] == str(named.code)[0]
+
+
+@each_reply
+def test_codes_are_registered(named: Reply) -> None:
+    """Enhanced codes are those that the registry has (RFC 5248 §2)."""
+    if named.status is not None:
+        _, subject, detail = map(int, named.status.split("."))
+        assert detail <= REGISTERED[subject]
 
 
 @each_reply
