@@ -2,21 +2,23 @@
 
 import email
 import email.policy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from email.message import EmailMessage
 from pathlib import Path
 
 import attrs
 import pytest
 
 from tests.support.clients import Port, needed, port_number, run
-from tests.support.nexthop import Message
+from tests.support.nexthop import Message, NextHop
 from tests.support.server import LOGIN, PASSWORD
-from tests.support.way import Way
+from tests.support.way import Way, running_way
 
 PROGRAMS = Path(__file__).parent / "programs"
 SENDER = LOGIN
 SUBJECT = "Grüße"
 TEXT = "Grüße, 挨拶\r\n.\r\n.. dots\r\nThe end.\r\n"
+ATTACHED = b"\0\1\2 .\r\n"  # by PHPMailer's program
 CONTENT = (
     f"From: {SENDER}\r\nTo: bob@example.net\r\nSubject: =?utf-8?q?Gr=C3=BC=C3=9Fe?=\r\n"
     "Date: Sat, 21 Nov 2026 12:00:00 +0000\r\nMessage-ID: <1@example.org>\r\n"
@@ -97,11 +99,21 @@ def library(
     return library, library.command(tmp_path_factory.mktemp(request.param))
 
 
-@pytest.mark.parametrize("port", ["implicit", "starttls"])
-def test_library(way: Way, library: tuple[Library, list[str | Path]], port: Port) -> None:
-    """Each library logs in over verified TLS; text and what it asks for come out whole."""
+@pytest.fixture(scope="module")
+def way_of_old(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Way]:
+    """A server before a next hop that offers nothing at all."""
+    with (
+        NextHop(extensions=()) as hop,
+        running_way(tmp_path_factory.mktemp("site"), hop) as way,
+    ):
+        yield way
+
+
+def send(
+    way: Way, library: tuple[Library, list[str | Path]], port: Port, recipient: str
+) -> Message:
+    """Send with the library; what has come out."""
     kind, command = library
-    recipient = way.recipient()
     environment = {
         "PORT": str(port_number(way.server, port)),
         "TLS": port,
@@ -114,7 +126,14 @@ def test_library(way: Way, library: tuple[Library, list[str | Path]], port: Port
         "NODE_PATH": "/usr/share/nodejs",
     }
     run(command, kind.content, environment)
-    received = way.received(recipient)
+    return way.received(recipient)
+
+
+@pytest.mark.parametrize("port", ["implicit", "starttls"])
+def test_library(way: Way, library: tuple[Library, list[str | Path]], port: Port) -> None:
+    """Each library logs in over verified TLS; text and what it asks for come out whole."""
+    kind, _ = library
+    received = send(way, library, port, way.recipient())
     mail = received.mail.split()
     assert mail[0] == f"FROM:<{SENDER}>"
     assert kind.mail <= set(mail)
@@ -125,12 +144,23 @@ def test_library(way: Way, library: tuple[Library, list[str | Path]], port: Port
         assert_as_written(received)
 
 
+def test_next_hop_without_extensions(
+    way_of_old: Way, library: tuple[Library, list[str | Path]]
+) -> None:
+    """What a library asks for without need, such as Go's SMTPUTF8, keeps no message back."""
+    received = send(way_of_old, library, "implicit", way_of_old.recipient())
+    assert received.mail == f"FROM:<{SENDER}>"
+    assert received.content.isascii()
+    assert_as_written(received)
+
+
 def assert_as_written(received: Message) -> None:
-    """The library's own message says what it was to say, its attachment to the octet."""
+    """The message says what it was to say, in its own writing or in another encoding."""
     message = email.message_from_bytes(received.content, policy=email.policy.SMTP)
-    body = message.get_body()
+    assert isinstance(message, EmailMessage)
     assert message["Subject"] == SUBJECT
+    body = message.get_body()
     assert body is not None
-    assert body.get_content().splitlines() == [*TEXT.splitlines(), ""][: len(TEXT.splitlines())]
-    (attachment,) = message.iter_attachments()
-    assert attachment.get_content() == b"\0\1\2 .\r\n"
+    assert body.get_content().split() == TEXT.split()
+    for attachment in message.iter_attachments():
+        assert attachment.get_content() == ATTACHED
