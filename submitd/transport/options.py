@@ -14,7 +14,7 @@ def _networks(texts: tuple[str, ...]) -> str | None:
         try:
             Networks([text])
         except ValueError:
-            return 'networks, such as "192.0.2.0/24" or "2001:db8::/32", with no bits behind them'
+            return 'networks without host bits, such as "192.0.2.0/24" or "2001:db8::/32"'
     return None
 
 
