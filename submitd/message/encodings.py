@@ -3,16 +3,10 @@
 import binascii
 import re
 
-# Everything that quoted-printable writes as "=" and two digits: all but printable ASCII
-# without "=", space and tab.  CR and LF are among them; CRLF is put back afterwards.
-_QUOTED = {
-    octet: f"={octet:02X}"
-    for octet in range(256)
-    if not (0x20 <= octet <= 0x7E or octet == 0x09) or octet == 0x3D
-}
+# All but printable ASCII without "=", space and tab.
+_QUOTED = re.compile(rb"[^\t -<>-~]+")
 _LONG_LINE = re.compile(rb"^[^\r\n]{76,}", re.MULTILINE)
-# A line is cut after 73 to 75 octets, not within "=XX".
-_CUT = re.compile(rb"[^\r\n]{73,75}(?<!=)(?<!=[0-9A-F])(?=[^\r\n])")
+_LINE_OCTETS = 75  # before a soft line break
 _SOFT_BREAK = b"=\r\n"
 _HELD_OCTETS = 4096  # of a line whose end hasn't come
 _BASE64_LINE = re.compile(rb".{76}")
@@ -50,11 +44,31 @@ class QuotedPrintable:
 
 
 def _quoted(data: bytes) -> bytes:
-    # "=" itself is quoted, so that "=0D=0A" can be nothing but CRLF.
-    quoted = data.decode("latin-1").translate(_QUOTED).encode("ascii")
-    quoted = quoted.replace(b"=0D=0A", b"\r\n")
+    quoted = _QUOTED.sub(_escaped, data)
     quoted = quoted.replace(b" \r\n", b"=20\r\n").replace(b"\t\r\n", b"=09\r\n")
-    return _LONG_LINE.sub(lambda line: _CUT.sub(rb"\g<0>=\r\n", line[0]), quoted)
+    return _LONG_LINE.sub(_cut, quoted)
+
+
+def _escaped(run: re.Match[bytes]) -> bytes:
+    octets = run[0]
+    if octets == b"\r\n":
+        return octets
+    # "=" itself is quoted, so that "=0D=0A" can be nothing but CRLF.
+    return (b"=" + binascii.hexlify(octets, "=").upper()).replace(b"=0D=0A", b"\r\n")
+
+
+def _cut(line: re.Match[bytes]) -> bytes:
+    text, start, pieces = line[0], 0, []
+    while len(text) - start > _LINE_OCTETS:
+        end = start + _LINE_OCTETS
+        if text[end - 1] == 0x3D:  # "=XX" stays whole
+            end -= 1
+        elif text[end - 2] == 0x3D:
+            end -= 2
+        pieces.append(text[start:end])
+        start = end
+    pieces.append(text[start:])
+    return _SOFT_BREAK.join(pieces)
 
 
 class Base64:
