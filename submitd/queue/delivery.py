@@ -2,33 +2,25 @@
 
 A fresh message is delivered from memory, without reading it back.  Where bounds don't allow
 that, it is forgotten and read from the store when there is room.  What an attempt came to
-is written to the store once, when all its recipients have been answered for.
+is written to the store once, when all its recipients have been answered for (`outcomes`).
 """
 
 from collections.abc import Callable, Mapping, Sequence
 
-import attrs
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from submitd.interfaces import IQueueStore, IRelayBackend, QueuedMessage, Report
+from submitd.interfaces import IQueueStore, IRelayBackend, QueuedMessage
 from submitd.mail.address import Mailbox
 from submitd.mail.envelope import Recipient
 from submitd.mail.status import Action, DeliveryStatus
 from submitd.queue import lines
 from submitd.queue.lookout import Lookout
+from submitd.queue.outcomes import Attempt, Outcomes
 from submitd.queue.parking import Parking
-from submitd.queue.reports import Concerned, concerned, make_report, may_report_success
-from submitd.queue.schedule import (
-    DeliveryOptions,
-    is_late,
-    is_long_delayed,
-    is_too_late,
-    retry_at,
-    turn_s,
-)
+from submitd.queue.schedule import DeliveryOptions, is_too_late, turn_s
 from submitd.queue.slots import Slots
 
 __all__ = ["Delivery", "DeliveryOptions"]
@@ -39,10 +31,7 @@ ROOM = 2000
 """How many messages are held at most: under way, and waiting for their next hop's turn."""
 # A longer message is stored in a file and read in pieces of about this size.
 MEMORY_PER_MESSAGE_BYTES = 262_144
-RECORD_WAITS_S = (5.0, 10.0, 30.0, 60.0)
-"""How long to leave a store alone that could not record an outcome; the last one repeats."""
 
-SUCCESS = {Action.DELIVERED, Action.RELAYED, Action.EXPANDED}
 FAULT = DeliveryStatus(Action.DELAYED, "4.3.0", "internal fault of the relay backend")
 TOO_LATE = DeliveryStatus(
     Action.FAILED, "5.4.7", "not delivered by the time that the sender has set"
@@ -50,32 +39,6 @@ TOO_LATE = DeliveryStatus(
 SILENCE = DeliveryStatus(Action.DELAYED, "4.3.0", "the relay backend gave no outcome")
 
 Outcome = Mapping[Mailbox, DeliveryStatus]
-
-
-@attrs.define(slots=True, eq=False)
-class _Attempt:
-    """One attempt at one message.
-
-    :ivar message: the message.
-    :ivar octets: how much memory it is counted for.
-    :ivar groups: how many groups of recipients have not been answered for.
-    :ivar begun: whether a delivery was begun for any of them.
-    :ivar outcome: what is known so far.
-    :ivar retry_at_s: when the recipients that are left will be tried again.
-    :ivar report: what the sender is told.
-    :ivar about: about whom.
-    :ivar records: how often the store could not take the outcome.
-    """
-
-    message: QueuedMessage
-    octets: int
-    groups: int = 1
-    begun: bool = False
-    outcome: dict[Mailbox, DeliveryStatus] = attrs.field(factory=dict)
-    retry_at_s: float | None = None
-    report: Report | None = None
-    about: Concerned = attrs.field(factory=list)
-    records: int = 0
 
 
 class Delivery:
@@ -98,21 +61,20 @@ class Delivery:
         :param random: gives a number from 0 to 1, for the jitter of retries.
         :param hostname: our own name, for reports.
         """
-        self._store = store
         self._backend = backend
         self._options = options
         self._clock = clock
-        self._random = random
-        self._hostname = hostname
         self._running = False
-        self._slots: Slots[tuple[_Attempt, Sequence[Recipient]]] = Slots(
+        self._slots: Slots[tuple[Attempt, Sequence[Recipient]]] = Slots(
             options.concurrency, options.concurrency_per_next_hop
         )
         self._serving = False  # what waited is being begun
-        self._held: dict[str, _Attempt] = {}
+        self._held: dict[str, Attempt] = {}
         self._held_bytes = 0
         self._parking = Parking(self._slots.weight_waiting)
-        self._unrecorded: dict[_Attempt, IDelayedCall] = {}
+        self._outcomes = Outcomes(
+            store, options, clock, random, hostname, recorded=self._recorded, ended=self._release
+        )
         self._lookout = Lookout(
             store,
             clock,
@@ -159,12 +121,10 @@ class Delivery:
         stopped: Deferred[None] = Deferred()
         self._stopped = stopped
         self._limit = self._clock.callLater(limit_s, self._give_up)
+        self._outcomes.stop()
         self._parking.clear()
         for _, (attempt, _recipients) in self._slots.clear():
             self._leave_out(attempt)
-        for attempt, timer in list(self._unrecorded.items()):
-            timer.cancel()
-            self._record(attempt)
         self._stop_when_idle()
         return stopped
 
@@ -184,7 +144,7 @@ class Delivery:
         return max(0, memory_bytes - used)
 
     def _take(self, message: QueuedMessage) -> None:
-        attempt = _Attempt(message, min(message.content.size, MEMORY_PER_MESSAGE_BYTES))
+        attempt = Attempt(message, min(message.content.size, MEMORY_PER_MESSAGE_BYTES))
         recipients = message.envelope.recipients
         groups: dict[str, Sequence[Recipient]]
         try:
@@ -196,7 +156,7 @@ class Delivery:
             log.failure("No next hop for {queue_id}: the backend failed", queue_id=message.id)
             attempt.outcome = {recipient.mailbox: FAULT for recipient in recipients}
             self._hold(attempt)
-            self._conclude(attempt)
+            self._outcomes.conclude(attempt)
             return
         if message.envelope.priority <= 0 and self._parking.takes(
             message.id, groups, self._room_left()
@@ -207,7 +167,7 @@ class Delivery:
         for hop, group in groups.items():
             self._enter(hop, attempt, group)
 
-    def _hold(self, attempt: _Attempt) -> None:
+    def _hold(self, attempt: Attempt) -> None:
         self._held[attempt.message.id] = attempt
         self._held_bytes += attempt.octets
 
@@ -217,7 +177,7 @@ class Delivery:
             groups.setdefault(self._backend.next_hop(recipient), []).append(recipient)
         return dict(groups)
 
-    def _enter(self, hop: str, attempt: _Attempt, recipients: Sequence[Recipient]) -> None:
+    def _enter(self, hop: str, attempt: Attempt, recipients: Sequence[Recipient]) -> None:
         priority = attempt.message.envelope.priority
         begins = self._slots.enter(
             hop,
@@ -229,7 +189,7 @@ class Delivery:
         if begins:
             self._begin(hop, attempt, recipients)
 
-    def _begin(self, hop: str, attempt: _Attempt, recipients: Sequence[Recipient]) -> None:
+    def _begin(self, hop: str, attempt: Attempt, recipients: Sequence[Recipient]) -> None:
         attempt.begun = True
         answer: Deferred[Outcome]
         if is_too_late(attempt.message, self._clock.seconds()):
@@ -246,14 +206,14 @@ class Delivery:
         answer.addErrback(self._broken)
 
     def _not_answered(
-        self, failure: Failure, hop: str, attempt: _Attempt, recipients: Sequence[Recipient]
+        self, failure: Failure, hop: str, attempt: Attempt, recipients: Sequence[Recipient]
     ) -> None:
         log.failure("Delivery of {queue_id} broke off", failure, queue_id=attempt.message.id)
         outcome = {recipient.mailbox: FAULT for recipient in recipients}
         self._answered(outcome, hop, attempt, recipients)
 
     def _answered(
-        self, outcome: Outcome, hop: str, attempt: _Attempt, recipients: Sequence[Recipient]
+        self, outcome: Outcome, hop: str, attempt: Attempt, recipients: Sequence[Recipient]
     ) -> None:
         self._slots.leave(hop)
         try:
@@ -265,7 +225,7 @@ class Delivery:
         attempt.outcome.update(whole)
         attempt.groups -= 1
         if attempt.groups == 0:
-            self._conclude(attempt)
+            self._outcomes.conclude(attempt)
         if not self._serving:
             self._serve()
         if self._parking and self._parking.releases(hop, self._room_left()):
@@ -290,119 +250,25 @@ class Delivery:
             else:
                 self._leave_out(attempt)
 
-    def _leave_out(self, attempt: _Attempt) -> None:
+    def _leave_out(self, attempt: Attempt) -> None:
         """One group has no part in the attempt; the store still has its recipients."""
         attempt.groups -= 1
         if attempt.groups == 0:
             if attempt.begun:
-                self._conclude(attempt)
+                self._outcomes.conclude(attempt)
             else:
                 self._release(attempt)
 
-    # ---- outcomes -----------------------------------------------------------------
+    # ---- done with ----------------------------------------------------------------
 
-    def _conclude(self, attempt: _Attempt) -> None:
-        """All that was begun has been answered for: decide what comes next, write it down."""
-        message = attempt.message
-        now_s = self._clock.seconds()
-        # For recipients that `stop` left out, who have not had this attempt.
-        attempt.retry_at_s = None if self._running else now_s
-        actions = {status.action for status in attempt.outcome.values()}
-        if actions <= SUCCESS and not may_report_success(message.envelope):
-            self._record(attempt)
-            return
-        delayed = late = False
-        if Action.DELAYED in actions:
-            attempt.retry_at_s = retry_at(message, now_s, self._options, self._random)
-            if attempt.retry_at_s is None:
-                attempt.retry_at_s = None if self._running else now_s
-                self._expire(attempt)
-            else:
-                delayed = is_long_delayed(message, now_s, self._options)
-                late = is_late(message, now_s)
-        self._report(attempt, concerned(message.envelope, attempt.outcome, delayed, late), now_s)
-
-    def _report(self, attempt: _Attempt, about: Concerned, now_s: float) -> None:
-        """Tell the sender, if there is one and anything to tell, and write it all down."""
-        message = attempt.message
-        sender = message.envelope.reverse_path
-        if sender is None:  # RFC 5321 §4.5.5: no report about a report
-            failed = [
-                mailbox
-                for mailbox, status in attempt.outcome.items()
-                if status.action is Action.FAILED
-            ]
-            if failed:
-                lines.no_report(message, failed)
-        if sender is None or not about:
-            self._record(attempt)
-            return
-        if any(status.action is Action.DELAYED for _one, status in about):
-            message.delay_told_s = now_s
-        attempt.about = about
-        report = Deferred.fromCoroutine(
-            make_report(message, sender, about, self._hostname, now_s, self._options)
-        )
-        report.addCallbacks(
-            self._report_made,
-            self._report_not_made,
-            callbackArgs=(attempt,),
-            errbackArgs=(attempt,),
-        )
-        report.addErrback(self._broken)
-
-    def _expire(self, attempt: _Attempt) -> None:
-        """Turn delayed into failed (RFC 3463 §3.5, X.4.7: delivery time expired)."""
-        delayed = {
-            mailbox: attrs.evolve(status, action=Action.FAILED, status="5.4.7")
-            for mailbox, status in attempt.outcome.items()
-            if status.action is Action.DELAYED
-        }
-        attempt.outcome.update(delayed)
-        lines.expired(attempt.message, delayed)
-
-    def _report_made(self, report: Report, attempt: _Attempt) -> None:
-        attempt.report = report
-        self._record(attempt)
-
-    def _report_not_made(self, failure: Failure, attempt: _Attempt) -> None:
-        """Write the outcome down all the same: those who got the message shall not get two."""
-        log.failure("No report about {queue_id}", failure, queue_id=attempt.message.id)
-        self._record(attempt)
-
-    def _record(self, attempt: _Attempt) -> None:
-        self._unrecorded.pop(attempt, None)
-        try:
-            recorded = self._store.record(
-                attempt.message, attempt.outcome, attempt.retry_at_s, attempt.report
-            )
-        except Exception:
-            recorded = fail()
-        recorded.addCallbacks(
-            self._recorded, self._not_recorded, callbackArgs=(attempt,), errbackArgs=(attempt,)
-        )
-        recorded.addErrback(self._broken)
-
-    def _recorded(self, report: QueuedMessage | None, attempt: _Attempt) -> None:
+    def _recorded(self, attempt: Attempt, report: QueuedMessage | None) -> None:
         if attempt.retry_at_s is not None:
             self._lookout.look_at(attempt.retry_at_s)
         self._release(attempt)
         if report is not None:
-            lines.report(attempt.message, report, attempt.about)
             self.submitted(report)
 
-    def _not_recorded(self, failure: Failure, attempt: _Attempt) -> None:
-        """Try to record it again: another delivery would give it to its recipients twice."""
-        queue_id = attempt.message.id
-        log.failure("The outcome of {queue_id} can't be recorded", failure, queue_id=queue_id)
-        if not self._running:
-            self._release(attempt)
-            return
-        wait_s = RECORD_WAITS_S[min(attempt.records, len(RECORD_WAITS_S) - 1)]
-        attempt.records += 1
-        self._unrecorded[attempt] = self._clock.callLater(wait_s, self._record, attempt)
-
-    def _release(self, attempt: _Attempt) -> None:
+    def _release(self, attempt: Attempt) -> None:
         del self._held[attempt.message.id]
         self._held_bytes -= attempt.octets
         self._lookout.let_go(attempt.message.id)

@@ -542,6 +542,21 @@ def test_stop_leaves_what_waits_in_the_queue(bench: Bench) -> None:
     assert len(bench.store) == 0
 
 
+@with_options(concurrency_per_next_hop=1)
+def test_stop_records_what_was_answered(bench: Bench) -> None:
+    """Of a message that was delivered in part when `stop` came, the rest alone is due again."""
+    bench.hold(1)
+    bench.submit("a@example.net")
+    bench.submit("b@example.net", "c@example.com")
+    assert bench.recipients == ["a@example.net", "c@example.com"]
+    bench.delivery.stop(30)
+    bench.delivery = bench.another()
+    bench.delivery.start()
+    bench.clock.advance(1)
+    assert bench.recipients[2:] == ["a@example.net", "b@example.net"]
+    assert bench.faults() == []
+
+
 def test_stop_waits_for_a_look(bench: Bench) -> None:
     """`stop` does not fire while the store is being read, and what was read is not begun."""
     bench.store.late = []
