@@ -52,6 +52,7 @@ class Transaction:
     :ivar outcome: the recipients that have a final word.
     :ivar begun: whether the next hop said anything about this transaction.
     :ivar body: what the content has to be when it is sent.
+    :ivar size: octets of the content as it is stored.
     :ivar ascii_header: whether its header must be ASCII, which isn't known yet.
     :ivar chunked: whether it goes by BDAT (RFC 3030), as one chunk.
     :ivar at_once: whether that chunk needs no reply to wait for.
