@@ -328,6 +328,10 @@ class ISubmission(Interface):
     next only after the verdict.
     """
 
+    message_size_bytes: int | None = Attribute(
+        "Octets of the largest message, once a login has been good; None for the usual limit."
+    )
+
     def secured(tls: TlsInfo) -> None:
         """The handshake is done; whatever was known before is forgotten (RFC 3207 §4.2)."""
 

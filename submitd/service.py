@@ -22,8 +22,9 @@ from submitd.auth.throttle import LoginThrottle
 from submitd.config.model import Configuration
 from submitd.interfaces import Site
 from submitd.policy.senders import SenderRules
+from submitd.policy.sizes import MessageSizes
 from submitd.queue.delivery import Delivery
-from submitd.smtp.server import Settings
+from submitd.smtp.settings import Settings
 from submitd.submission import Means, SubmissionFactory
 from submitd.transport.server import Connections, SubmissionListener, wrap
 from submitd.transport.sockets import CannotListen, listening_sockets
@@ -68,6 +69,7 @@ class SubmissionServer(Service):
             random.random,
             configuration.hostname,
         )
+        sizes = MessageSizes(limits)
         throttle = LoginThrottle(self._reactor.seconds)
 
         def refusal_delay_s(address: str) -> float:
@@ -85,6 +87,7 @@ class SubmissionServer(Service):
                 login_accepted=throttle.succeeded,
                 completion=configuration.completion,
                 from_mismatch=configuration.senders.from_mismatch,
+                message_size_bytes=sizes.of,
                 header_size_bytes=limits.header_size_bytes,
                 future_release_s=limits.future_release_s,
                 highest_priority=limits.highest_priority,
@@ -92,7 +95,7 @@ class SubmissionServer(Service):
         )
         self._settings = Settings(
             hostname=configuration.hostname,
-            message_size_bytes=limits.message_size_bytes,
+            message_size_bytes=sizes.largest_bytes,
             recipients_per_message=limits.recipients_per_message,
             failed_logins_per_connection=limits.failed_logins_per_connection,
             errors_per_connection=limits.errors_per_connection,

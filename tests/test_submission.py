@@ -124,6 +124,7 @@ def make() -> Iterator[Callable[..., Scene]]:
                 "login_accepted": throttle.succeeded,
                 "completion": CompletionOptions(),
                 "from_mismatch": "reject",
+                "message_size_bytes": lambda login: 1_000_000,
                 "header_size_bytes": 16_384,
                 "future_release_s": 86_400,
                 "highest_priority": 4,

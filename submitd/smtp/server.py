@@ -14,7 +14,6 @@ commands that were read together leave together.
 
 import binascii
 import enum
-from typing import Literal
 
 import attrs
 
@@ -25,15 +24,16 @@ from submitd.smtp.framing import (
     BARE_LINE_END,
     CRLF,
     ChunkReader,
-    ContentReader,
     DataReader,
     LineBuffer,
     LineFault,
 )
 from submitd.smtp.grammar import parse_bdat, parse_mail, parse_rcpt
+from submitd.smtp.incoming import Incoming
 from submitd.smtp.leniencies import Leniency
 from submitd.smtp.replies import Reply, reply
 from submitd.smtp.sasl import MECHANISMS, Challenge, MalformedResponse, Mechanism
+from submitd.smtp.settings import Settings
 from submitd.smtp.states import TRANSITIONS, State, Verb
 
 
@@ -49,10 +49,6 @@ class Wait(enum.Enum):
 NEED_DATA = Wait.NEED_DATA
 PAUSED = Wait.PAUSED
 
-PIECE_OCTETS = 4096
-"""Content is handed on in pieces of at least this many octets, but for the last one, so
-that a message of tiny chunks or TLS records costs what others cost."""
-
 STRANGER_BURST = 20
 """So many refused or junk commands, without a login, are read at one time."""
 
@@ -62,79 +58,6 @@ _TLS_HANDSHAKE = b"\x16"  # RFC 8446 §5.1; SSL 2 had an octet above 127 there
 
 _LOGGED_IN = frozenset({State.READY, State.MAIL, State.RCPT, State.DATA, State.BDAT, State.CHUNKS})
 _WITH_ADDRESS = frozenset({Verb.MAIL, Verb.RCPT, Verb.VRFY})  # RFC 6531 §3.3, §3.7.4
-
-
-def _greeting(settings: "Settings") -> Reply:
-    return reply(220, None, f"{settings.hostname} ESMTP submitd")
-
-
-def _extensions(settings: "Settings") -> tuple[str, ...]:
-    """What EHLO lists, with TLS and without; RFC 9422 §3 has the form of LIMITS."""
-    limits = f"LIMITS RCPTMAX={settings.recipients_per_message}"
-    if settings.messages_per_connection:
-        limits += f" MAILMAX={settings.messages_per_connection}"
-    return (
-        settings.hostname,
-        "PIPELINING",
-        f"SIZE {settings.message_size_bytes}",
-        "8BITMIME",
-        "BINARYMIME",
-        "CHUNKING",
-        "SMTPUTF8",
-        "DSN",
-        "ENHANCEDSTATUSCODES",
-        "DELIVERBY",
-        "MT-PRIORITY",
-        limits,
-    )
-
-
-def _ehlo_clear(settings: "Settings") -> Reply:
-    return reply(250, None, *_extensions(settings), "STARTTLS")
-
-
-def _ehlo_secured(settings: "Settings") -> Reply:
-    mechanisms = f"AUTH {' '.join(settings.mechanisms)}"
-    # RFC 8689 §2: REQUIRETLS is offered within TLS alone.
-    return reply(250, None, *_extensions(settings), "REQUIRETLS", mechanisms)
-
-
-@attrs.frozen(slots=True, kw_only=True)
-class Settings:
-    """What all sessions of a server have in common.
-
-    :ivar hostname: our name in the greeting and in the replies to EHLO and HELO.
-    :ivar message_size_bytes: largest message, announced as SIZE (RFC 1870).
-    :ivar recipients_per_message: most recipients of one message.
-    :ivar messages_per_connection: mail transactions after which the session ends
-        (RFC 9422, MAILMAX); 0 for no limit.
-    :ivar future_release_s: how long a message may be held (RFC 4865); 0 to not offer it.
-    :ivar failed_logins_per_connection: failed logins after which the session ends.
-    :ivar errors_per_connection: refused commands after which the session ends.
-    :ivar junk_commands_per_connection: commands that bring no message any further, after
-        which the session ends; each message accepted begins the count anew.
-    :ivar missing_angle_brackets: whether paths without their brackets are taken.
-    :ivar bare_line_ends: what a bare CR or LF in a message leads to.
-    :ivar mechanisms: names of the SASL mechanisms offered, the preferred one first.
-    """
-
-    hostname: str
-    message_size_bytes: int
-    recipients_per_message: int
-    failed_logins_per_connection: int
-    errors_per_connection: int
-    junk_commands_per_connection: int = 100
-    messages_per_connection: int = 0
-    future_release_s: int = 0
-    missing_angle_brackets: bool = False
-    bare_line_ends: Literal["normalise", "reject"] = "normalise"
-    mechanisms: tuple[str, ...] = tuple(MECHANISMS)
-    # Made once for all sessions.
-    greeting: Reply = attrs.field(init=False, default=attrs.Factory(_greeting, takes_self=True))
-    ehlo_clear: Reply = attrs.field(init=False, default=attrs.Factory(_ehlo_clear, takes_self=True))
-    ehlo_secured: Reply = attrs.field(
-        init=False, default=attrs.Factory(_ehlo_secured, takes_self=True)
-    )
 
 
 class ServerSession:
@@ -148,6 +71,8 @@ class ServerSession:
     :ivar state: where it stands.
     :ivar errors: refused commands so far.
     :ivar failed_logins: refused logins so far.
+    :ivar message_size_bytes: the largest message taken from now on; the driver may change it,
+        as after a login that has a limit of its own (RFC 1870 §3).
     :ivar leniencies: how often each leniency was needed so far.
     """
 
@@ -158,27 +83,25 @@ class ServerSession:
         "_chunk_last",
         "_chunk_left",
         "_close_reason",
-        "_ended",
         "_exchange",
         "_greeting_due",
         "_junk",
         "_lines",
         "_mail",
         "_mechanism",
+        "_message",
         "_out",
-        "_piece",
-        "_reader",
         "_recipients",
         "_release_by",
         "_settings",
         "_skip",
         "_skip_reply",
         "_talks_too_much",
-        "_too_big",
         "_transactions",
         "errors",
         "failed_logins",
         "leniencies",
+        "message_size_bytes",
         "state",
     )
 
@@ -191,8 +114,8 @@ class ServerSession:
         self._close_reason: str | None = None
         self._mechanism = ""
         self._exchange: Mechanism | None = None
-        self._reader: DataReader | ChunkReader | None = None
         self._mail = events.MailReceived(None)  # the last one accepted
+        self._message: Incoming | None = None
         self._recipients = 0
         self._transactions = 0
         self._chunk = 0  # octets of the chunk: as announced,
@@ -200,14 +123,12 @@ class ServerSession:
         self._chunk_last = False
         self._skip = 0  # octets of a refused chunk still to come,
         self._skip_reply: Reply | None = None  # and what to say behind them
-        self._too_big = False
-        self._piece = bytearray()  # content that is too little to be handed on yet
         self._junk = 0  # since the last message
         self._talks_too_much = False
+        self.message_size_bytes = settings.message_size_bytes
         self.leniencies: dict[str, int] = {}
         self.errors = 0
         self.failed_logins = 0
-        self._ended = False
         self._begun = False  # whether any octet has come
         self._greeting_due = implicit_tls
         if implicit_tls:
@@ -309,13 +230,14 @@ class ServerSession:
         if target is State.BDAT:
             # The reply to a chunk comes behind its octets, whether it is taken or not.
             if positive:
-                self._begin_message(ChunkReader(binary=self._mail.body == "BINARYMIME"), target)
+                binary = self._mail.body == "BINARYMIME"
+                self._begin_message(ChunkReader(binary=binary), target)
             else:
                 self._refuse_chunk(self._chunk_left, verdict)
             return
         self._out.append(verdict.encoded)
-        if self._reader is not None:  # the end of the message has been judged
-            self._reader = None
+        if self._message is not None:  # its end has been judged
+            self._message = None
             self.state = State.READY
             if positive:
                 self._junk = 0
@@ -473,10 +395,15 @@ class ServerSession:
         return events.HelloReceived(name, extended=True)
 
     def _say_hello(self, hello: Reply) -> None:
-        held_s = self._settings.future_release_s
-        if held_s:
-            line = f"FUTURERELEASE {held_s} {self._release_by}"
-            hello = attrs.evolve(hello, lines=(hello.lines[0], line, *hello.lines[1:]))
+        settings = self._settings
+        own, *rest = hello.lines
+        if self.message_size_bytes != settings.message_size_bytes:
+            size = f"SIZE {self.message_size_bytes}"
+            rest = [size if line.startswith("SIZE ") else line for line in rest]
+            hello = attrs.evolve(hello, lines=(own, *rest))
+        if settings.future_release_s:
+            line = f"FUTURERELEASE {settings.future_release_s} {self._release_by}"
+            hello = attrs.evolve(hello, lines=(own, line, *rest))
         self._out.append(hello.encoded)
 
     def _helo(self, name: str, target: State) -> events.Event:
@@ -556,7 +483,7 @@ class ServerSession:
         reverse_path = mail.reverse_path
         if reverse_path is not None and not reverse_path.is_fully_qualified:
             raise RemoteProtocolError("unqualified", replies.SENDER_NOT_QUALIFIED)
-        if mail.size is not None and mail.size > settings.message_size_bytes:
+        if mail.size is not None and mail.size > self.message_size_bytes:
             raise RemoteProtocolError("declared size", replies.MESSAGE_TOO_BIG)
         held = mail.hold_for_s is not None or mail.hold_until_s is not None
         if held and not settings.future_release_s:
@@ -599,8 +526,7 @@ class ServerSession:
         return events.TransactionReset()
 
     def _start_over(self, state: State) -> None:
-        self._reader = None  # chunks may have begun a message
-        self._piece.clear()
+        self._message = None  # chunks may have begun one
         self.state = state
 
     def _noop(self, _argument: str, _target: State) -> None:
@@ -621,60 +547,35 @@ class ServerSession:
     # ---- message -----------------------------------------------------------------
 
     def _begin_message(self, reader: DataReader | ChunkReader, state: State) -> None:
-        self._reader = reader
-        self._too_big = False
+        self._message = Incoming(
+            reader,
+            limit=self.message_size_bytes,
+            binary=self._mail.body == "BINARYMIME",
+        )
         self.state = state
 
     def _read_content(self) -> events.Event | Wait:
-        reader = self._reader
-        if not isinstance(reader, DataReader):
+        message = self._message
+        if message is None or not isinstance(message.content, DataReader):
             raise LocalProtocolError("no message is being read after DATA")
-        if self._ended:
-            return self._end_of_data(reader)
-        if not len(self._lines):
-            return NEED_DATA
-        content, rest = reader.feed(self._lines.take_all())
-        if rest is not None:
-            self._lines.append(rest)
-            self._ended = True
-        most = self._settings.message_size_bytes
-        if reader.size > most:
-            if reader.size > 2 * most:
+        if not message.ended:
+            if not len(self._lines):
+                return NEED_DATA
+            piece = message.read_data(message.content, self._lines)
+            if piece:
+                return events.ContentReceived(piece)
+            if message.is_endless:
                 self._close(replies.MESSAGE_TOO_BIG, "a message without end")
                 return self._report_close()
-            self._too_big = True  # the rest is read and dropped: DATA has no other end
-        elif content or self._piece:
-            piece = self._collect(content, self._ended)
-            if piece is not None:
-                return piece
-        return self._end_of_data(reader) if self._ended else NEED_DATA
+        return self._end_of_data(message) if message.ended else NEED_DATA
 
-    def _collect(self, content: bytes, ended: bool) -> events.ContentReceived | None:
-        """Join small pieces; None while what there is is too little."""
-        piece = self._piece
-        if not piece and (ended or len(content) >= PIECE_OCTETS):
-            return events.ContentReceived(content)
-        piece += content
-        if not ended and len(piece) < PIECE_OCTETS:
-            return None
-        content = bytes(piece)
-        piece.clear()
-        return events.ContentReceived(content)
-
-    def _end_of_data(self, reader: ContentReader) -> events.Event:
-        self._ended = False
+    def _end_of_data(self, message: Incoming) -> events.Event:
         self._awaited = State.READY
-        self._piece.clear()
-        if reader.bare_line_ends:
+        content = message.content
+        if content.bare_line_ends:
             self._lenient(Leniency.BARE_LINE_END)
-        refused: Reply | None = None
-        if self._too_big:
-            refused = replies.MESSAGE_TOO_BIG
-        elif reader.has_nul and self._mail.body != "BINARYMIME":
-            refused = replies.NUL_IN_MESSAGE
-        elif reader.bare_line_ends and self._settings.bare_line_ends == "reject":
-            refused = replies.BARE_LINE_END_IN_MESSAGE
-        return events.EndOfData(reader.bare_line_ends, reader.eight_bit, refused)
+        refused = message.refusal(self._settings.bare_line_ends)
+        return events.EndOfData(content.bare_line_ends, content.eight_bit, refused)
 
     # ---- chunks (RFC 3030) ---------------------------------------------------------
 
@@ -682,13 +583,14 @@ class ServerSession:
         octets, last = parse_bdat(argument)
         if not octets and not last and not self._may_go_on():
             return None
-        so_far = self._reader.size if self._reader is not None else 0
-        if so_far + octets > self._settings.message_size_bytes:
+        message = self._message
+        so_far = message.content.size if message is not None else 0
+        if so_far + octets > self.message_size_bytes:
             self._refuse_chunk(octets, replies.MESSAGE_TOO_BIG)
             return self._drop_message()
         self._chunk = self._chunk_left = octets
         self._chunk_last = last
-        if self._reader is None:
+        if message is None:
             self._awaited = target
             return events.DataRequested()
         self.state = target
@@ -722,22 +624,18 @@ class ServerSession:
 
     def _read_chunk(self) -> events.Event | Wait | None:
         """Read on in a chunk; None when it is whole and nothing else came of it."""
-        reader = self._reader
-        if not isinstance(reader, ChunkReader):
+        message = self._message
+        if message is None or not isinstance(message.content, ChunkReader):
             raise LocalProtocolError("no message is being read after BDAT")
-        if self._ended:
-            return self._end_of_data(reader)
-        data = self._lines.take(self._chunk_left)
-        self._chunk_left -= len(data)
+        if message.ended:
+            return self._end_of_data(message)
+        octets = self._lines.take(self._chunk_left)
+        self._chunk_left -= len(octets)
         done = self._chunk_left == 0
-        if not data and not done:
+        if not octets and not done:
             return NEED_DATA
-        content = reader.feed(data, last=done and self._chunk_last)
-        if done and self._chunk_last:
-            self._ended = True
-        elif done:
+        piece = message.read_chunk(message.content, octets, last=done and self._chunk_last)
+        if done and not self._chunk_last:
             self._out.append(reply(250, "2.0.0", f"{self._chunk} octets received").encoded)
             self.state = State.CHUNKS
-        if content or (self._ended and self._piece):
-            return self._collect(content, self._ended)
-        return None
+        return events.ContentReceived(piece) if piece else None

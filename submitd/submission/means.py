@@ -22,6 +22,7 @@ class Means:
     :ivar login_accepted: is told of an address whose login was good.
     :ivar completion: `[completion]`.
     :ivar from_mismatch: what to do with a From the login may not use.
+    :ivar message_size_bytes: the largest message of a login, in octets.
     :ivar header_size_bytes: largest header block.
     :ivar future_release_s: how long a message may be held (RFC 4865).
     :ivar highest_priority: the most a client may ask for (RFC 6710).
@@ -36,6 +37,7 @@ class Means:
     login_accepted: Callable[[str], None]
     completion: CompletionOptions
     from_mismatch: FromMismatch
+    message_size_bytes: Callable[[str], int]
     header_size_bytes: int
     future_release_s: int
     highest_priority: int

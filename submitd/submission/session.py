@@ -61,6 +61,7 @@ class Submission:
         "_peer",
         "_recipients",
         "_tls",
+        "message_size_bytes",
     )
 
     _log = Logger()
@@ -69,6 +70,7 @@ class Submission:
         self._means = means
         self._peer = peer
         self._began_s: float = means.site.reactor.seconds()
+        self.message_size_bytes: int | None = None
         self._tls: TlsInfo | None = None
         self._helo = ""
         self._login: str | None = None
@@ -109,6 +111,7 @@ class Submission:
             failure = AuthFailure.NOT_AUTHORIZED
         if result.login is not None and failure is None:
             self._login = result.login
+            self.message_size_bytes = means.message_size_bytes(result.login)
             means.login_accepted(self._peer.address)
             return replies.LOGGED_IN
         self._failed_logins += 1

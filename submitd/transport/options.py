@@ -80,6 +80,20 @@ class ListenerOptions:
 
 
 @attrs.frozen(kw_only=True)
+class LoginLimitsOptions:
+    """`[[limits.login]]`: other limits for some logins."""
+
+    names: tuple[str, ...] = option(
+        'Logins, `*` for any characters: "scanner@example.org", "*@lab.example.org".'
+        " The first table that names a login counts.",
+        check=not_empty,
+    )
+    message_size_bytes: int = option(
+        "Largest message of these logins, in octets as sent.", check=at_least(65_536)
+    )
+
+
+@attrs.frozen(kw_only=True)
 class LimitsOptions:
     """`[limits]`: how much, how many, how long."""
 
@@ -88,6 +102,7 @@ class LimitsOptions:
         default=52_428_800,
         check=at_least(65_536),
     )
+    login: tuple[LoginLimitsOptions, ...] = option("Other limits for some logins.", default=())
     recipients_per_message: int = option(
         "Most RCPT commands accepted for one message (RFC 5321 §4.5.3.1.8 asks for 100).",
         default=1000,

@@ -24,7 +24,8 @@ from zope.interface import implementer
 from submitd.interfaces import Eventual, ISubmissionFactory, Peer
 from submitd.smtp import events, replies
 from submitd.smtp.replies import Reply
-from submitd.smtp.server import ServerSession, Settings
+from submitd.smtp.server import ServerSession
+from submitd.smtp.settings import Settings
 from submitd.smtp.states import State
 from submitd.transport.addresses import Networks, Place, client_and_network
 from submitd.transport.options import LimitsOptions
@@ -453,12 +454,17 @@ class SubmissionProtocol(Protocol):
             verdict.addErrback(self._bug)
             verdict.addCallback(self._late)
         else:
-            self._session.send(verdict)
+            self._give(verdict)
+
+    def _give(self, verdict: Reply) -> None:
+        self._session.send(verdict)
+        if verdict is replies.LOGGED_IN and self._submission.message_size_bytes is not None:
+            self._session.message_size_bytes = self._submission.message_size_bytes
 
     def _late(self, verdict: Reply) -> None:
         if self._reason is not None or not self._session.is_paused:
             return  # the client is gone, or was sent away, meanwhile
-        self._session.send(verdict)
+        self._give(verdict)
         self._go_on()
 
     def _bug(self, failure: Failure) -> Reply:

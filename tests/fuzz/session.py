@@ -13,7 +13,8 @@ from collections.abc import Iterator
 from submitd.mail.address import Mailbox
 from submitd.smtp import events, replies
 from submitd.smtp.replies import Reply, reply
-from submitd.smtp.server import NEED_DATA, PAUSED, ServerSession, Settings
+from submitd.smtp.server import NEED_DATA, PAUSED, ServerSession
+from submitd.smtp.settings import Settings
 from submitd.smtp.states import State
 from tests.fuzz.splits import pieces
 from tests.fuzz.wire import WireReply, read_replies

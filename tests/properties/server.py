@@ -5,7 +5,8 @@ from collections.abc import Iterable
 from submitd.mail.address import Mailbox
 from submitd.smtp import events, replies
 from submitd.smtp.replies import Reply, reply
-from submitd.smtp.server import PAUSED, ServerSession, Settings, Wait
+from submitd.smtp.server import PAUSED, ServerSession, Wait
+from submitd.smtp.settings import Settings
 from submitd.smtp.states import State
 from tests.fuzz.wire import WireReply, read_replies
 from tests.properties import model

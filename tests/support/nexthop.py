@@ -319,9 +319,11 @@ class _Conversation:
             login = base64.b64decode(self._ask("VXNlcm5hbWU6")).decode()
             password = base64.b64decode(self._ask("UGFzc3dvcmQ6")).decode()
         good = self._hop.users.get(login) == password
+        # Before the reply: who has read it may look at the session.
+        self._session.login = login if good else None
         code = self._reply(verb, "235 2.7.0 Welcome" if good else "535 5.7.8 Wrong credentials")
-        if code == 235:
-            self._session.login = login
+        if code != 235:
+            self._session.login = None
 
     def _ask(self, challenge: str) -> str:
         self._socket.sendall(f"334 {challenge}\r\n".encode())

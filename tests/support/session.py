@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 from submitd.mail.address import Mailbox
 from submitd.smtp import events, replies
 from submitd.smtp.replies import Reply, reply
-from submitd.smtp.server import NEED_DATA, PAUSED, ServerSession, Settings, Wait
+from submitd.smtp.server import NEED_DATA, PAUSED, ServerSession, Wait
+from submitd.smtp.settings import Settings
 from tests.support.server import HOSTNAME, LOGIN, PASSWORD
 
 Split = Callable[[bytes], Iterator[bytes]]

@@ -14,7 +14,7 @@ from submitd.interfaces import Eventual, ISubmission, ISubmissionFactory, Peer, 
 from submitd.smtp import replies
 from submitd.smtp.events import MailReceived, RcptReceived
 from submitd.smtp.replies import Reply, reply
-from submitd.smtp.server import Settings
+from submitd.smtp.settings import Settings
 from submitd.transport.options import LimitsOptions
 from submitd.transport.server import Connections, SubmissionListener, wrap
 from submitd.transport.tls import ServerTls
@@ -46,6 +46,7 @@ class ScriptedSubmission:
 
     def __init__(self, peer: Peer) -> None:
         self.peer = peer
+        self.message_size_bytes: int | None = None
         self.calls: list[tuple[Any, ...]] = []
         self.content_octets = b""
         self.leniencies: dict[str, int] = {}

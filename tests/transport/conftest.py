@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from submitd.ctl.certificates import Authority
-from submitd.smtp.server import Settings
+from submitd.smtp.settings import Settings
 from submitd.transport.options import LimitsOptions, TlsOptions
 from submitd.transport.tls import ServerTls
 from tests.support.server import HOSTNAME

@@ -9,7 +9,8 @@ from OpenSSL import SSL
 from twisted.internet.defer import Deferred
 
 from submitd.smtp import replies
-from submitd.smtp.server import PIECE_OCTETS, STRANGER_BURST
+from submitd.smtp.incoming import PIECE_OCTETS
+from submitd.smtp.server import STRANGER_BURST
 from submitd.transport.server import READ_AHEAD_OCTETS
 from tests.support.memory import AUTH, EHLO, END, MAIL, RCPT, TEXT, Client
 from tests.support.stage import SETTINGS, Stage
