@@ -10,7 +10,7 @@ from typing import Any
 
 import attrs
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, ensureDeferred, maybeDeferred
+from twisted.internet.defer import Deferred, TimeoutError, ensureDeferred, maybeDeferred
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort
 from twisted.internet.task import LoopingCall
@@ -26,7 +26,8 @@ from submitd.policy.sizes import MessageSizes
 from submitd.queue.delivery import Delivery
 from submitd.smtp.settings import Settings
 from submitd.submission import Means, SubmissionFactory
-from submitd.transport.server import Connections, SubmissionListener, wrap
+from submitd.transport.connections import Connections
+from submitd.transport.server import SubmissionListener, wrap
 from submitd.transport.sockets import CannotListen, listening_sockets
 from submitd.transport.tls import CertificateError, ServerTls
 
@@ -215,7 +216,11 @@ class SubmissionServer(Service):
         self._reactor.callFromThread(self._tls.reload)
 
     def stopService(self) -> Deferred[None]:
-        """Let nobody in, finish what is under way within `stop_s`, close the store."""
+        """Let nobody in, finish what is under way within `stop_s`, close the store.
+
+        A relay backend that has not ended by then gets `close_s` more, and no more than
+        that: a next hop may be silent for longer than whoever stops us has patience.
+        """
         super().stopService()  # type: ignore[no-untyped-call]
         return ensureDeferred(self._stop())
 
@@ -231,9 +236,14 @@ class SubmissionServer(Service):
             await self._serving
         if self._failed:
             return
+        limits = self._configuration.limits
+        until_s = self._reactor.seconds() + limits.stop_s
         await self._connections.drain()
-        await self._delivery.stop(self._configuration.limits.stop_s)
-        await maybeDeferred(self._backend.stop)
+        await self._delivery.stop(max(0.0, until_s - self._reactor.seconds()))
+        try:
+            await maybeDeferred(self._backend.stop).addTimeout(limits.close_s, self._reactor)
+        except TimeoutError:
+            self._log.warn("deliveries that did not end in time are cut off")
         await maybeDeferred(self._users.stop)
         await self._store.stop()
         self._log.info("submitd has stopped")

@@ -15,8 +15,9 @@ from submitd.smtp import replies
 from submitd.smtp.events import MailReceived, RcptReceived
 from submitd.smtp.replies import Reply, reply
 from submitd.smtp.settings import Settings
+from submitd.transport.connections import Connections
 from submitd.transport.options import LimitsOptions
-from submitd.transport.server import Connections, SubmissionListener, wrap
+from submitd.transport.server import SubmissionListener, wrap
 from submitd.transport.tls import ServerTls
 from tests.support.memory import PLENTY, Client
 from tests.support.server import HOSTNAME

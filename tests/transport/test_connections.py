@@ -7,7 +7,7 @@ import pytest
 from twisted.internet.defer import Deferred
 
 from submitd.smtp import replies
-from submitd.transport.server import LOGIN_IN_PEACE_S, NOTICE_S
+from submitd.transport.connections import LOGIN_IN_PEACE_S, NOTICE_S
 from tests.support.memory import AUTH, DATA, EHLO, END, LONG_TEXT, MAIL, RCPT, TEXT, Client
 from tests.support.stage import Stage
 
