@@ -4,7 +4,9 @@ import signal
 from collections.abc import Callable
 from contextlib import closing
 
-from tests.support.nexthop import NextHop
+import pytest
+
+from tests.support.nexthop import SILENCE, NextHop
 from tests.support.server import LOGIN, STOPPED, Server, wait_until
 
 MESSAGE = f"From: {LOGIN}\r\nTo: bob@example.net\r\nSubject: x\r\n\r\ntext\r\n".encode()
@@ -61,6 +63,27 @@ def test_what_the_next_hop_did_not_take_is_there_after_a_restart(
                 smtp.sendmail(LOGIN, ["bob@example.net"], MESSAGE)
             hop.wait_for(sessions=1)
             assert server.terminate() == STOPPED
+        with server.running():
+            (message,) = hop.wait_for(messages=1)
+        assert message.content.endswith(MESSAGE.partition(b"\r\n\r\n")[2])
+
+
+@pytest.mark.parametrize("stage", [".", "MAIL", "greeting"])
+def test_a_silent_next_hop_does_not_hold_up_the_end(
+    make_server: Callable[..., Server], stage: str
+) -> None:
+    """With a next hop that stopped to answer, SIGTERM ends the server within its own limits."""
+    with NextHop(script={stage: [SILENCE]}) as hop:
+        relay = f'backend = "smarthost"\nhost = "127.0.0.1"\nport = {hop.port}\ntls = "none"'
+        tables = {"limits": "stop_s = 1\nclose_s = 1", "queue": "retry_schedule_s = [1]"}
+        server = make_server(relay, tables)
+        with server.running():
+            with server.smtp() as smtp:
+                smtp.sendmail(LOGIN, ["bob@example.net"], MESSAGE)
+            hop.wait_for(sessions=1)
+            assert server.process is not None
+            server.process.send_signal(signal.SIGTERM)
+            assert server.process.wait(10) == STOPPED
         with server.running():
             (message,) = hop.wait_for(messages=1)
         assert message.content.endswith(MESSAGE.partition(b"\r\n\r\n")[2])
