@@ -120,9 +120,9 @@ def _returns_whole(message: QueuedMessage, options: DeliveryOptions) -> bool:
     envelope = message.envelope
     if envelope.body == "BINARYMIME":  # it would keep the report from most next hops
         return False
+    if envelope.require_tls:  # RFC 8689 §5: even where RET=FULL asks for it
+        return False
     if envelope.ret is None:
-        if envelope.require_tls:  # RFC 8689 §5: what is secret is better not sent once more
-            return False
         return bool(message.content.size <= min(SMALL_OCTETS, options.return_bytes))
     return envelope.ret == "FULL" and bool(message.content.size <= options.return_bytes)
 

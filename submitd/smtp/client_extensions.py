@@ -87,11 +87,12 @@ def mail_parameters(
         if envelope.envelope_id is not None:
             text += f" ENVID={envelope.envelope_id}"
     if envelope.require_tls:
-        if not offer.verified:
-            return Unfit("5.7.30", "REQUIRETLS needs TLS with a verified certificate")
-        if "REQUIRETLS" not in extensions:
+        if offer.verified and "REQUIRETLS" in extensions:
+            text += " REQUIRETLS"
+        elif envelope.reverse_path is not None:  # RFC 8689 §5: a report goes out all the same
+            if not offer.verified:
+                return Unfit("5.7.10", "REQUIRETLS needs TLS with a verified certificate")
             return Unfit("5.7.30", "the next hop does not offer REQUIRETLS")
-        text += " REQUIRETLS"
     if envelope.priority and "MT-PRIORITY" in extensions:
         text += f" MT-PRIORITY={envelope.priority}"
     if envelope.deliver_by is not None:

@@ -323,10 +323,18 @@ SECRET = attrs.evolve(envelope(ANN, BOB), require_tls=True)
 def test_require_tls() -> None:
     """REQUIRETLS goes on over verified TLS to those who offer it, and nowhere else."""
     assert " REQUIRETLS\r\n" in said(SECRET, "REQUIRETLS", verified=True)
-    failed = {"bob": ("failed", "5.7.30")}
-    assert refused(SECRET, "REQUIRETLS", verified=False) == failed
-    assert refused(SECRET, verified=True) == failed
-    assert refused(SECRET) == failed
+    assert refused(SECRET, verified=True) == {"bob": ("failed", "5.7.30")}
+    in_clear = {"bob": ("failed", "5.7.10")}
+    assert refused(SECRET, "REQUIRETLS", verified=False) == in_clear
+    assert refused(SECRET) == in_clear
+
+
+def test_report_on_a_require_tls_message() -> None:
+    """A report is not lost where REQUIRETLS can't be had (RFC 8689 §5)."""
+    report = attrs.evolve(SECRET, reverse_path=None)
+    assert " REQUIRETLS\r\n" in said(report, "REQUIRETLS", verified=True)
+    assert "REQUIRETLS" not in said(report, verified=True)
+    assert "REQUIRETLS" not in said(report, "REQUIRETLS", verified=False)
 
 
 def test_priority() -> None:
