@@ -72,11 +72,7 @@ def prepare_password(password: str) -> str:
     """
     if len(password) > PASSWORD_OCTETS:
         raise ValueError(f"the password is longer than {PASSWORD_OCTETS} octets")
-    if not password.isascii():
-        password = "".join(
-            " " if unicodedata.category(character) == "Zs" else character for character in password
-        )
-        password = unicodedata.normalize("NFC", password)
+    password = _composed(password)
     if not password:
         raise ValueError("the password is empty")
     if any(unicodedata.category(character) in {"Cc", "Cs"} for character in password):
@@ -84,6 +80,13 @@ def prepare_password(password: str) -> str:
     if len(password.encode()) > PASSWORD_OCTETS:
         raise ValueError(f"the password is longer than {PASSWORD_OCTETS} octets")
     return password
+
+
+def _composed(password: str) -> str:
+    if password.isascii():
+        return password
+    spaced = "".join(" " if unicodedata.category(each) == "Zs" else each for each in password)
+    return unicodedata.normalize("NFC", spaced)
 
 
 def hash_password(password: str, kind: str = DEFAULT_KIND, rounds: int | None = None) -> str:
@@ -107,22 +110,29 @@ def hash_password(password: str, kind: str = DEFAULT_KIND, rounds: int | None = 
     return str((handler if cost is None else handler.using(rounds=cost)).hash(secret))
 
 
-def check(secret: str, stored: str) -> bool:
-    """Whether *secret*, as `prepare_password` returns it, is what *stored* was made from.
+def check(password: str, stored: str) -> bool:
+    """Whether *password* is what *stored* was made from.
 
-    Takes up to a second: not for the reactor's thread.
+    Both as `prepare_password` returns it and as it stands: Apache's htpasswd prepares
+    nothing, so that its hash is that of the letters as they were typed.
+
+    Takes up to a second, or twice that where the two differ: not for the reactor's thread.
 
     :raises ValueError: when *stored* is not a usable hash.
     """
     kind = kind_of(stored)
     if kind is None:
         raise ValueError("not a hash of a known kind")
-    octets = secret.encode()
-    if kind == "bcrypt":
-        # Apache's htpasswd lets longer passwords be set: it ignores the rest, and bcrypt
-        # itself, from version 5 on, refuses it.
-        octets = octets[:BCRYPT_OCTETS]
-    return bool(_context().handler(_SCHEMES[kind]).verify(octets, stored))
+    handler = _context().handler(_SCHEMES[kind])
+    for spelling in dict.fromkeys((_composed(password), password)):
+        octets = spelling.encode()
+        if kind == "bcrypt":
+            # Apache's htpasswd lets longer passwords be set: it ignores the rest, and bcrypt
+            # itself, from version 5 on, refuses it.
+            octets = octets[:BCRYPT_OCTETS]
+        if handler.verify(octets, stored):
+            return True
+    return False
 
 
 def load() -> None:

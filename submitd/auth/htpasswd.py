@@ -123,16 +123,16 @@ class HtpasswdDatabase:
         key = login_key(login)
         account = self._account(key)
         try:
-            secret = prepare_password(password)
+            prepare_password(password)
         except ValueError:
-            secret = ""  # what no user has: costs a verification all the same
+            password = ""  # what no user has: costs a verification all the same
             account = attrs.evolve(account, failure=account.failure or AuthFailure.WRONG_PASSWORD)
-        token = self._cache.token(key, secret, account.stored)
+        token = self._cache.token(key, password, account.stored)
         if account.failure is None and self._cache.knows(token):
             return AuthResult(account.name)
         waiting = self._under_way.get(token)
         if waiting is None:
-            verdict = self._verifier.verify(secret, account.stored)
+            verdict = self._verifier.verify(password, account.stored)
             if not isinstance(verdict, Deferred):
                 return AuthResult(None, verdict)
             waiting = self._under_way[token] = []

@@ -50,7 +50,7 @@ class Verifier:
         self._under_way = 0
         self._stopped: Deferred[None] | None = None
 
-    def verify(self, secret: str, stored: str) -> Eventual[Verdict]:
+    def verify(self, password: str, stored: str) -> Eventual[Verdict]:
         """Check one password.
 
         `AuthFailure.UNAVAILABLE`, at once, when too many wait already or after `stop`.
@@ -59,7 +59,7 @@ class Verifier:
             return AuthFailure.UNAVAILABLE
         self._under_way += 1
         answer: Deferred[Verdict] = Deferred()
-        future = self._executor.submit(self._check, secret, stored)
+        future = self._executor.submit(self._check, password, stored)
         future.add_done_callback(
             lambda done: self._reactor.callFromThread(self._done, answer, done)
         )

@@ -144,7 +144,8 @@ def verify(login: str, file: Path, **source: Any) -> None:
     if found.kind is None:
         raise click.ClickException(f"{found.name}: no password can match the stored hash")
     try:
-        good = check(prepare_password(password), found.stored)
+        prepare_password(password)
+        good = check(password, found.stored)
     except ValueError:
         good = False
     if not good:

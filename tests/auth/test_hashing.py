@@ -1,5 +1,7 @@
 """submitd.auth.hashing: which hashes count, making them, checking them."""
 
+import base64
+import hashlib
 import subprocess
 import sys
 
@@ -131,6 +133,16 @@ def test_spellings_of_one_password() -> None:
     assert prepare_password("Gru\u0308\u00dfe\u00a0x") == "Gr\u00fc\u00dfe x"
     assert prepare_password("secret ") == "secret "
     assert prepare_password("Secret") != prepare_password("secret")
+
+
+@pytest.mark.parametrize("typed", ["Gru\u0308\u00dfe", "a\u00a0b", "\u212bngstr\u00f6m"])
+def test_a_hash_of_what_was_typed(typed: str) -> None:
+    """Apache hashes a password unprepared; it is found when it is typed in the same way again."""
+    stored = "{SHA}" + base64.b64encode(hashlib.sha1(typed.encode()).digest()).decode()
+    assert prepare_password(typed) != typed
+    assert check(typed, stored)
+    assert not check(prepare_password(typed), stored)
+    assert check(typed, hash_password(typed, "bcrypt", 4))
 
 
 def test_loading_is_silent() -> None:

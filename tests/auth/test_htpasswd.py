@@ -1,5 +1,7 @@
 """submitd.auth.htpasswd: logins against a file that changes; what each of them costs."""
 
+import base64
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -94,6 +96,16 @@ def test_composition_of_the_password_does_not_matter(make: MakeUsers) -> None:
     """A password typed on a system that decomposes letters is the same password."""
     users = make("ann:" + hash_password("Gr\u00fc\u00dfe", rounds=4))
     assert users.login("ann", "Gru\u0308\u00dfe") == AuthResult("ann")
+
+
+def test_a_password_that_apache_hashed_as_typed(make: MakeUsers) -> None:
+    """A hash of decomposed letters is matched by them, at the same cost for unknown users."""
+    typed = "Gru\u0308\u00dfe"
+    digest = base64.b64encode(hashlib.sha1(typed.encode()).digest()).decode()
+    users = make(f"ann:{{SHA}}{digest}\n")
+    assert users.login("ann", typed) == AuthResult("ann")
+    assert users.login("ann", "Gr\u00fc\u00dfe").failure is AuthFailure.WRONG_PASSWORD
+    assert users.cost("ann", "wu\u0308st")[1] == users.cost("nobody", "wu\u0308st")[1]
 
 
 def test_a_success_is_remembered(make: MakeUsers) -> None:
