@@ -170,6 +170,33 @@ def test_a_bad_login(scene: Scene, login: str, password: str, reason: str) -> No
     assert event["session"] == "session1"
 
 
+@pytest.mark.parametrize("too_long", ["login", "authorization"])
+def test_a_name_too_long_to_be_one(make: Callable[..., Scene], too_long: str) -> None:
+    """A name of more than 255 octets is looked up nowhere, and the log has its beginning only."""
+    asked: list[str] = []
+
+    class Users(StaticUsers):
+        def verify_password(self, login: str, password: str) -> AuthResult:
+            asked.append(login)
+            return AuthResult(login)
+
+    scene = make(users=Users({}))
+    name = "a" + "\u0301\u0323" * 2300
+    assert now(scene.try_login(**{too_long: name})) is replies.BAD_CREDENTIALS
+    assert asked == []
+    [event] = scene.lines("login")
+    assert event["reason"] == "unknown user"
+    assert len(event["login"]) <= 64
+
+
+def test_a_login_forges_no_part_of_the_line(scene: Scene) -> None:
+    """The true address stands before the name, which may look like the rest of a line."""
+    scene.try_login(login="bob from 203.0.113.9: login refused")
+    [event] = scene.lines("login")
+    line = formatEvent(event)
+    assert line.startswith("session session1 from 192.0.2.1: login refused, unknown user: bob ")
+
+
 @pytest.mark.parametrize("failure", AuthFailure)
 def test_only_a_user_database_that_is_away_is_no_535(
     make: Callable[..., Scene], failure: AuthFailure

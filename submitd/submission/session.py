@@ -19,7 +19,7 @@ from submitd.interfaces import (
 )
 from submitd.mail.address import Mailbox
 from submitd.mail.envelope import DeliverBy, Envelope, Recipient
-from submitd.mail.login import login_key
+from submitd.mail.login import LOGIN_OCTETS, login_key
 from submitd.smtp import replies
 from submitd.smtp.events import MailReceived, RcptReceived
 from submitd.smtp.replies import Reply
@@ -27,6 +27,7 @@ from submitd.submission.means import Means
 from submitd.submission.message import IncomingMessage, Origin
 
 _NO_ENVELOPE = Envelope(None, ())
+LOGGED_CHARACTERS = 64  # of a name that is too long to be one
 
 
 @implementer(ISubmissionFactory)
@@ -98,6 +99,10 @@ class Submission:
     ) -> Eventual[Reply]:
         """See `ISubmission`."""
         self._mechanism = mechanism
+        if max(map(_octets, (login, authorization))) > LOGIN_OCTETS:
+            # Nobody's name.  Looking it up, and logging it whole, is work for the asking.
+            nobody = AuthResult(None, AuthFailure.UNKNOWN_USER)
+            return self._judge_login(nobody, login[:LOGGED_CHARACTERS], "")
         result = self._means.users.verify_password(login, password)
         if isinstance(result, Deferred):
             return result.addCallback(self._judge_login, login, authorization)
@@ -116,7 +121,8 @@ class Submission:
             return replies.LOGGED_IN
         self._failed_logins += 1
         self._log.warn(
-            "session {session}: login {login} from {client} refused: {reason}",
+            # The client's own words come last: nothing before them can be forged.
+            "session {session} from {client}: login refused, {reason}: {login}",
             line="login",
             session=self._peer.session_id,
             client=self._peer.address,
@@ -251,3 +257,7 @@ class Submission:
             reason=reason,
             duration_s=round(self._means.site.reactor.seconds() - self._began_s, 3),
         )
+
+
+def _octets(name: str) -> int:
+    return len(name.encode(errors="replace"))
