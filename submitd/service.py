@@ -117,16 +117,31 @@ class SubmissionServer(Service):
             return None
         try:
             from submitd.web.metrics import Metrics
-        except ImportError as error:
-            raise ValueError(f"metrics.port needs the extra `metrics`: {error}") from None
+        except ImportError:
+            raise ValueError(
+                "metrics.port needs the package prometheus_client;"
+                f" {sys.executable} -m pip install prometheus-client"
+            ) from None
         return Metrics(self._connections.__len__)
 
     def privilegedStartService(self) -> None:
-        """Bind the sockets, while we still may use ports below 1024.
+        """Bind the sockets, unless they are bound already.
 
         :raises SystemExit: with the reason, when one can't be bound.
         """
         super().privilegedStartService()  # type: ignore[no-untyped-call]
+        if not self._sockets:
+            self.bind()
+
+    def bind(self) -> None:
+        """Bind the sockets, while we still may use ports below 1024.
+
+        `twistd` calls `privilegedStartService` once standard error is the log, and, as a
+        daemon, from a process whose end its parent would not notice.  Called before that,
+        this tells the terminal what is wrong.
+
+        :raises SystemExit: with the reason, when one can't be bound.
+        """
         try:
             for options in self._configuration.listener:
                 listener = SubmissionListener(

@@ -48,10 +48,10 @@ def log_observer() -> ILogObserver:
 
 
 def makeService(options: Options) -> IService:
-    """What twistd runs.
+    """What twistd runs, its ports bound.
 
     :raises SystemExit: with the reason, when a file that the configuration names
-        can't be used.
+        can't be used, or a port can't be bound.
     """
     from twisted.internet import reactor
 
@@ -62,4 +62,5 @@ def makeService(options: Options) -> IService:
         server = make_server(options.configuration, reactor)
     except ValueError as error:
         raise SystemExit(f"submitd: {error}") from None
+    server.bind()
     return server  # type: ignore[no-any-return]

@@ -2,6 +2,8 @@
 
 import signal
 import socket
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -174,6 +176,25 @@ def test_a_taken_port_ends_the_start(make_scene: Callable[..., Scene]) -> None:
         f"submitd: starttls:{port}: cannot listen on 127.0.0.1:{port}: Address already in use"
     )
     assert not _accepts(scene.site.implicit_port)
+
+
+def test_a_daemon_that_can_not_start_says_so(tmp_path: Path) -> None:
+    """`twistd submitd` as a daemon tells the terminal of a taken port, and ends with status 1."""
+    site = Server.make(tmp_path / "site", RELAY, {"log": 'file = "log"'})
+    twistd = Path(sys.executable).with_name("twistd")
+    command = [str(twistd), f"--pidfile={tmp_path / 'pid'}", "submitd"]
+    with socket.create_server(("127.0.0.1", site.starttls_port)):
+        ended = subprocess.run(
+            [*command, "--config", str(site.site / "submitd.toml")],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert ended.returncode == 1
+    assert ended.stderr.startswith(f"submitd: starttls:{site.starttls_port}: cannot listen on ")
+    assert not (tmp_path / "pid").exists()
 
 
 def test_clients_are_let_in_once_the_store_is_open(make_scene: Callable[..., Scene]) -> None:

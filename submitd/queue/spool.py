@@ -31,8 +31,10 @@ def claim(directory: Path) -> int:
     lock = os.open(directory / _LOCK, os.O_CREAT | os.O_RDWR, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BaseException:
+    except BaseException as error:
         os.close(lock)
+        if isinstance(error, OSError):
+            error.filename = str(directory)
         raise
     return lock
 
