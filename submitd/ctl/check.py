@@ -14,6 +14,7 @@ from submitd.ctl.check_server import Account, Client, check_listener
 from submitd.ctl.check_site import check_site
 from submitd.ctl.findings import Finding, Grade, fault, ok, warning
 from submitd.ctl.main import Context
+from submitd.ctl.prompts import ask_password
 
 _COLOURS = {Grade.OK: "green", Grade.WARNING: "yellow", Grade.FAULT: "red"}
 # Where `submitctl init` puts the authority of a certificate of our own making.
@@ -47,11 +48,16 @@ def _check_all(
 def _password(login: str, from_stdin: bool) -> str:
     if from_stdin:
         return sys.stdin.readline().rstrip("\r\n")
-    password: str = click.prompt(f"Password of {login}", hide_input=True, err=True)
-    return password
+    return ask_password(f"Password of {login}", "--password-stdin reads it from standard input")
 
 
-@click.command()
+@click.command(
+    epilog="""\b
+Examples:
+  submitctl check --login alice@example.org
+  submitctl check --offline    (before a restart)
+"""
+)
 @click.option("--login", help="An account to log in with on each listener.")
 @click.option("--password-stdin", is_flag=True, help="Read its password from standard input.")
 @click.option("--mail-from", metavar="ADDRESS", help="A reverse-path to try; nothing is sent.")

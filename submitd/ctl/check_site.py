@@ -4,7 +4,9 @@ import datetime
 import itertools
 import os
 import stat
+import sys
 from collections.abc import Iterator, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 import attrs
@@ -37,6 +39,7 @@ def check_site(configuration: Configuration, now: datetime.datetime) -> Iterator
     yield from _check_users(configuration)
     yield from _check_senders(configuration)
     yield from _check_relay(configuration)
+    yield from _check_metrics(configuration)
 
 
 # ---- certificates -----------------------------------------------------------------
@@ -245,3 +248,12 @@ def _check_relay(configuration: Configuration) -> Iterator[Finding]:
         yield fault(f"relay {factory.name}", str(error))
     else:
         yield ok(f"relay {factory.name}", "can be used as configured")
+
+
+def _check_metrics(configuration: Configuration) -> Iterator[Finding]:
+    if configuration.metrics.port is not None and find_spec("prometheus_client") is None:
+        yield fault(
+            "metrics",
+            "need the package prometheus_client;"
+            f" {sys.executable} -m pip install prometheus-client",
+        )

@@ -26,7 +26,10 @@ RELAY_PASSWORD = "relay.password"
 SPOOL = "spool"
 
 _RELAY_PORTS = {"smtps": ("implicit", 465), "smtp+starttls": ("starttls", 587)}
-_RELAY_FORMS = "smtps://user@host, smtp+starttls://user@host, maildir:/path or discard:"
+_RELAY_FORMS = (
+    "smtps://user@host:port, smtp+starttls://user@host:port (user and port may be left out),"
+    " maildir:/path or discard:"
+)
 
 _TEMPLATE = """\
 # submitd. Every key with its meaning: docs/configuration.md.
@@ -175,7 +178,15 @@ def _relay_password(from_stdin: bool, username: str | int) -> str | None:
     return None
 
 
-@click.command()
+@click.command(
+    epilog="""\b
+Examples:
+  submitctl init /etc/submitd --user submitd --hostname mail.example.org \\
+      --certificate fullchain.pem --key privkey.pem \\
+      --relay smtps://org@smtp.example.net
+  submitctl init trial --hostname mail.example.org --relay maildir:out
+"""
+)
 @click.argument("directory", type=click.Path(path_type=Path, file_okay=False))
 @click.option("--hostname", required=True, help="The server's name, such as mail.example.org.")
 @click.option("--relay", required=True, metavar="URL", help=f"Where mail goes: {_RELAY_FORMS}.")
@@ -204,7 +215,8 @@ def init(
 ) -> None:
     """Write a new site into DIRECTORY: configuration, certificate, users, queue.
 
-    Nothing that exists is overwritten.
+    Nothing that exists is overwritten. For a relay in other ways, such as without TLS on
+    this machine, take discard: and change [relay] in the configuration.
     """
     try:
         table = parse_relay(relay)
@@ -239,6 +251,8 @@ def init(
     except OSError as error:
         raise click.ClickException(f"{error.filename}: {error.strerror}") from None
     _tell_next(directory, password is None, authority is not None)
+    if (directory.absolute() / CONFIGURATION) == DEFAULT:
+        _tell_unit(table, user)
 
 
 def _account(user: str | None) -> Account | None:
@@ -272,4 +286,20 @@ def _tell_next(directory: Path, no_password: bool, own_certificate: bool) -> Non
             "\nThe certificate is of our own making: every mail client will warn, or refuse it,"
             f"\nuntil it is told to trust {directory.absolute() / AUTHORITY},"
             f"\nor until a real one is in {CERTIFICATE} with its key in {KEY}."
+        )
+
+
+def _tell_unit(relay: RelayTable, user: str | None) -> None:
+    """What the systemd unit, which runs as a user of its own and may write little, needs."""
+    if user is None:
+        click.echo(
+            "\nThe systemd unit runs as user submitd, who can't read these files: to use it,"
+            "\nremove them and run this command again with --user submitd."
+        )
+    if relay["backend"] == "maildir":
+        path = str(relay["path"]).partition("{")[0]
+        click.echo(
+            f"\n{path} must belong to the server's user. For the systemd unit to write there:"
+            "\nsystemctl edit submitd, then the lines"
+            f"\n  [Service]\n  ReadWritePaths={DEFAULT.parent / path}"
         )

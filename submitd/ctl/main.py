@@ -21,7 +21,7 @@ COMMANDS = {
     "init": ("submitd.ctl.init:init", "Write a new site: configuration, users, certificate."),
     "check": ("submitd.ctl.check:check", "Check the configuration, files and running server."),
     "user": ("submitd.ctl.user:user", "Add, change, list and remove users."),
-    "queue": ("submitd.ctl.queue:queue", "List, show, retry, hold and delete messages."),
+    "queue": ("submitd.ctl.queue:queue", "List, show, retry, hold, release, delete messages."),
     "demo": ("submitd.ctl.demo:demo", "Run a demo server on loopback."),
 }
 """Each subcommand: where its click command is, and its line in the help."""

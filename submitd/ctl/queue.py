@@ -57,7 +57,14 @@ def _at_work(spool: Path) -> Iterator[Operator]:
         raise click.ClickException(str(error)) from None
 
 
-@click.group()
+@click.group(
+    epilog="""\b
+Examples:
+  submitctl queue list --domain example.net
+  submitctl queue show 1j0qao0om0ljlsc
+  submitctl queue retry --all
+"""
+)
 def queue() -> None:
     """List, show, retry, hold and delete messages.
 
@@ -112,7 +119,7 @@ def list_(
         click.echo(f"There are more: --after {shown[-1].id}", err=True)
 
 
-@queue.command()
+@queue.command(short_help="Show a message: envelope, times, recipients.")
 @_spool
 @_json
 @click.argument("queue_id", metavar="ID")
@@ -154,7 +161,7 @@ def retry(spool: Path, as_json: bool, ids: Sequence[str], everything: bool) -> N
     )
 
 
-@queue.command()
+@queue.command(short_help="Put messages on hold, not to be tried.")
 @_spool
 @_json
 @_ids

@@ -18,6 +18,7 @@ from submitd.auth.hashing import (
     prepare_password,
 )
 from submitd.auth.htfile import User, parse, with_user, without_user
+from submitd.ctl.prompts import ask_password
 from submitd.files import locked, replace_file
 from submitd.mail.login import login_fault
 
@@ -77,7 +78,14 @@ _new_password = _options(
 )
 
 
-@click.group()
+@click.group(
+    epilog="""\b
+Examples:
+  submitctl user add alice@example.org
+  submitctl user add scanner-3@example.org --generate
+  submitctl user disable alice@example.org
+"""
+)
 def user() -> None:
     """Add, change, list and remove users.
 
@@ -109,7 +117,11 @@ def add(login: str, file: Path, kind: str, **source: Any) -> None:
     if source["generate"]:
         click.echo(f"password: {password}")
     if "@" not in login:
-        click.echo(f"{login} is no address: a rule must say whom it may send as", err=True)
+        click.echo(
+            f"{login} is no address: before it can send anything, the senders file needs a line"
+            f" such as `{login}: {login}@example.org`",
+            err=True,
+        )
 
 
 @user.command()
@@ -131,7 +143,7 @@ def passwd(login: str, file: Path, kind: str, **source: Any) -> None:
         click.echo(f"password: {password}")
 
 
-@user.command()
+@user.command(short_help="Say whether a password is LOGIN's.")
 @click.argument("login")
 @_file
 @_known_password
@@ -167,7 +179,7 @@ def delete(login: str, file: Path) -> None:
     click.echo(f"{login}: deleted")
 
 
-@user.command()
+@user.command(short_help="Keep LOGIN from logging in.")
 @click.argument("login")
 @_file
 def disable(login: str, file: Path) -> None:
@@ -185,7 +197,7 @@ def enable(login: str, file: Path) -> None:
     click.echo(f"{login}: enabled")
 
 
-@user.command("list")
+@user.command("list", short_help="List the users, and who is disabled.")
 @_file
 @click.option("--json", "as_json", is_flag=True, help="A JSON array, for programs.")
 def list_(file: Path, as_json: bool) -> None:
@@ -276,8 +288,10 @@ def _password(stdin: bool, password: str | None, generate: bool = False, twice: 
             err=True,
         )
         return password
-    prompted: str = click.prompt("Password", hide_input=True, confirmation_prompt=twice, err=True)
-    return prompted
+    otherwise = "--stdin reads it from standard input"
+    if twice:
+        otherwise += ", --generate makes one up"
+    return ask_password("Password", otherwise, twice=twice)
 
 
 def _from_stdin() -> str:

@@ -63,7 +63,9 @@ def connect(directory: Path, *, create: bool) -> sqlite3.Connection:
     path = directory / DATABASE
     if not path.exists():
         if not create:
-            raise FileNotFoundError(f"there is no queue in {directory}")
+            raise FileNotFoundError(
+                f"there is no queue in {directory}; the server makes it when it first starts"
+            )
         # SQLite gives its -wal and -shm files the mode of this one.
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
     try:

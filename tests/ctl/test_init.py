@@ -98,6 +98,17 @@ def test_next_commands_are_told(tmp_path: Path) -> None:
     assert "every mail client will warn" in result.output
 
 
+def test_what_the_systemd_unit_needs_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the unit's own place, what keeps the unit from working is told with its remedy."""
+    site = tmp_path / "site"
+    monkeypatch.setattr("submitd.ctl.init.DEFAULT", site / "submitd.toml")
+    result = init(site, relay="maildir:out/{user}")
+    assert "run this command again with --user submitd" in result.output
+    assert f"ReadWritePaths={site / 'out'}\n" in result.output
+
+
 def test_password_to_be_filled_in(tmp_path: Path) -> None:
     """Where nobody can be asked for the relay's password, an empty file waits for it."""
     site = tmp_path / "site"

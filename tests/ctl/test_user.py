@@ -305,3 +305,22 @@ def test_two_at_one_time_lose_nothing(file: Path) -> None:
     assert sorted(names) == sorted(
         ["ann@example.org", "bob", "carol@example.org", "dave@example.org", "erin@example.org"]
     )
+
+
+def test_nobody_to_ask_for_a_password(file: Path) -> None:
+    """Without a terminal the command says how else to give it a password, and no more."""
+    program = "from submitd.ctl.user import user; user()"
+    ended = subprocess.run(
+        [sys.executable, "-c", program, "add", "--file", str(file), "carol@example.org"],
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        start_new_session=True,  # away from the terminal of whoever runs the tests
+        check=False,
+    )
+    assert ended.returncode == 1
+    assert ended.stderr.splitlines() == [
+        "Error: no terminal to ask for the password at;"
+        " --stdin reads it from standard input, --generate makes one up"
+    ]
