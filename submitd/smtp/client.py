@@ -135,17 +135,24 @@ class ClientSession:
         self._out.clear()
         return data
 
-    def receive(self, data: bytes) -> None:
-        """Take in bytes from the next hop; what it does wrong becomes an `Ended`."""
+    def receive(self, data: bytes) -> bool:
+        """Take in bytes from the next hop; what it does wrong becomes an `Ended`.
+
+        :returns: whether anything came of them: a part of a reply is nothing yet.
+        """
         self._reader.feed(data)
+        progress = False
         try:
             while self._state is not _State.ENDED:
                 raw = self._reader.next_reply()
                 if raw is None:
-                    return
+                    break
+                progress = True
                 self._answered(raw)
         except RemoteProtocolError as fault:
             self.fail("4.5.0", f"protocol fault of the next hop: {fault}")
+            progress = True
+        return progress
 
     def receive_eof(self) -> None:
         """The next hop closed the connection."""

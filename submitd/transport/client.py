@@ -231,8 +231,9 @@ class ClientConnection(Protocol):
             self._attempt.cancel()
 
     def _received(self, data: bytes) -> None:
-        self._session.receive(data)
-        self._go_on()
+        # A time limit is for a whole reply, in however many pieces it comes.
+        if self._session.receive(data):
+            self._go_on()
 
     def _lost(self, reason: Failure) -> None:
         self._closing = True

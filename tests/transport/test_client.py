@@ -9,6 +9,9 @@ import attrs
 import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import HostnameEndpoint
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+from twisted.python.failure import Failure
 
 from submitd.mail.address import Mailbox
 from submitd.mail.envelope import Envelope, Recipient
@@ -320,6 +323,28 @@ def test_time_limits_before_a_message(
         status, reached = client.refused(hop, level, login, timeouts=timeouts)
     assert (status.status, reached) == ("4.4.2", stage)
     assert "time limit of 0.2 s" in status.diagnostic
+
+
+def test_a_reply_in_drops_has_one_time_limit() -> None:
+    """A reply that comes an octet at a time has no more time than one that does not come."""
+    clock = Clock()
+    timeouts = Timeouts(greeting_s=10, command_s=10)
+    destination = Destination(
+        host="hop", hostname="us.example", level="none", tls=None, timeouts=timeouts
+    )
+    connection = ClientConnection(destination, clock, lambda _: None)
+    transport = StringTransport()
+    connection.makeConnection(transport)  # type: ignore[no-untyped-call]
+    connection.dataReceived(b"220-")
+    for _ in range(11):
+        clock.advance(1)
+        connection.dataReceived(b"x")
+    failures: list[Failure] = []
+    connection.opened.addErrback(failures.append)
+    (fault,) = (failure.value for failure in failures)
+    assert isinstance(fault, Unreachable)
+    assert fault.stage is Stage.GREETING
+    assert transport.disconnecting
 
 
 def test_time_limit_of_the_handshake(client: Client, localhost: Identity) -> None:
