@@ -75,6 +75,9 @@ def parse_rcpt(text: str, hostname: str, *, utf8: bool, brackets: bool = True) -
         raise RemoteProtocolError("not ASCII", replies.NON_ASCII_ADDRESS)
     if not parameters:
         return RcptReceived(mailbox)
+    if not utf8 and not parameters.isascii():
+        # RFC 6533 §3: ORCPT has UTF-8 in it with SMTPUTF8 alone.
+        raise RemoteProtocolError("not ASCII", replies.BAD_PARAMETER)
     return RcptReceived(mailbox, **read(parameters, RCPT_PARAMETERS))
 
 
