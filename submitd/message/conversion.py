@@ -32,6 +32,7 @@ _ENCODERS: dict[str, type[QuotedPrintable] | type[Base64]] = {
 _TYPE = re.compile(rb"\s*([^\s;/()]+)/([^\s;/()]+)")
 _PARAMETER = re.compile(rb';\s*([^\s;=()"]+)\s*=\s*(?:"((?:[^"\\]|\\.)*+)"|([^\s;()"]+))')
 _QUOTED_PAIR = re.compile(rb"\\(.)", re.DOTALL)
+_BARE_LINE_END = re.compile(rb"\r(?!\n)|(?<!\r)\n")
 _HIGH = bytes(range(128, 256))
 _IDENTITY = frozenset((b"7bit", b"8bit", b"binary"))
 # RFC 6532 §3.5: unlike all others these may be encoded.
@@ -301,6 +302,9 @@ class Inspector:
                 continue
             if delimiter == line - 1:
                 raise Unconvertible("a bare LF stands before a boundary")
+            # Its own line end is passed on as it is, and must be fit for DATA.
+            if _BARE_LINE_END.search(buffer, line, line_end + 1):
+                raise Unconvertible("a boundary's line has a bare CR or LF")
             self._body_ended(delimiter)
             self._position = min(line_end + 1, end)
             del self._stack[depth + (not closes) :]
