@@ -27,7 +27,7 @@ class SendersOptions:
         default=None,
     )
     from_mismatch: Literal["reject", "add-sender", "allow"] = option(
-        "When `From:` names somebody the login may not send as. reject: 553; add-sender: the"
+        "When `From:` names somebody the login may not send as. reject: 550; add-sender: the"
         " message gets a `Sender:` field with the login's own address; allow: nothing.",
         default="reject",
     )
