@@ -46,7 +46,7 @@ $(STAMP): setup.cfg pyproject.toml
 	@$(BIN)/python -c '' 2>/dev/null && $(BIN)/python -m pip --version >/dev/null 2>&1 \
 	&& test "$$(cat $(STAMP) 2>/dev/null || pwd)" = "$$(pwd)" || $(call environment,--clear .venv)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
-	--config-settings editable_mode=compat --editable '.[dev]'
+	--use-pep517 --config-settings editable_mode=compat --editable '.[dev]'
 	@pwd > $@
 
 run: $(STAMP)
@@ -64,7 +64,8 @@ lint: $(STAMP)
 
 fuzz: $(STAMP)
 	@$(BIN)/python -c 'import atheris' 2>/dev/null || $(BIN)/python -m pip install --quiet \
-	--disable-pip-version-check --config-settings editable_mode=compat --editable '.[fuzz]'
+	--disable-pip-version-check --use-pep517 --config-settings editable_mode=compat \
+	--editable '.[fuzz]'
 	$(BIN)/python -m tests.fuzz.run --seconds $(SECONDS) $(TARGETS)
 
 bench: $(STAMP)
