@@ -1,6 +1,6 @@
 """The lines of the log that tell what became of a message; docs/backends.md lists them."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from twisted.logger import Logger
 
@@ -11,11 +11,14 @@ from submitd.queue.reports import Concerned
 
 log = Logger()
 
+RECIPIENTS_PER_LINE = 100
+"""journald cuts lines at 48 KiB, and what is left then is no JSON."""
+
 
 def delivery(
     message: QueuedMessage, outcome: Mapping[Mailbox, DeliveryStatus], hop: str, now_s: float
 ) -> None:
-    """What one next hop answered: one line for all recipients with the same status.
+    """What one next hop answered: one line for recipients with the same status.
 
     :param hop: the key of the next hop, for those that give themselves no name.
     :param now_s: POSIX time in seconds.
@@ -28,11 +31,17 @@ def delivery(
     for mailbox, status in outcome.items():
         by_status.setdefault(status, []).append(str(mailbox))
     for status, addresses in by_status.items():
-        _delivery(message, status, addresses, hop, now_s)
+        for some in _lines_of(addresses):
+            _delivery(message, status, some, hop, now_s)
+
+
+def _lines_of(addresses: Sequence[str]) -> Iterator[Sequence[str]]:
+    for first in range(0, len(addresses), RECIPIENTS_PER_LINE):
+        yield addresses[first : first + RECIPIENTS_PER_LINE]
 
 
 def _delivery(
-    message: QueuedMessage, status: DeliveryStatus, addresses: list[str], hop: str, now_s: float
+    message: QueuedMessage, status: DeliveryStatus, addresses: Sequence[str], hop: str, now_s: float
 ) -> None:
     log.info(
         "{queue_id} to {recipients}: {action} by {next_hop}, {diagnostic}",
@@ -52,14 +61,15 @@ def _delivery(
 
 def expired(message: QueuedMessage, recipients: Iterable[Mailbox]) -> None:
     """Recipients that were delayed for the last time."""
-    log.info(
-        "{queue_id} to {recipients}: expired after {attempt} attempts",
-        line="expired",
-        queue_id=message.id,
-        login=message.login,
-        recipients=", ".join(map(str, recipients)),
-        attempt=message.attempts + 1,
-    )
+    for some in _lines_of([*map(str, recipients)]):
+        log.info(
+            "{queue_id} to {recipients}: expired after {attempt} attempts",
+            line="expired",
+            queue_id=message.id,
+            login=message.login,
+            recipients=", ".join(some),
+            attempt=message.attempts + 1,
+        )
 
 
 def report(message: QueuedMessage, stored: QueuedMessage, about: Concerned) -> None:
@@ -79,10 +89,11 @@ def report(message: QueuedMessage, stored: QueuedMessage, about: Concerned) -> N
 
 def no_report(message: QueuedMessage, recipients: Iterable[Mailbox]) -> None:
     """Recipients that have failed without a sender who could be told."""
-    log.warn(
-        "{queue_id} to {recipients}: failed, and there is no sender to tell",
-        line="no-report",
-        queue_id=message.id,
-        login=message.login,
-        recipients=", ".join(map(str, recipients)),
-    )
+    for some in _lines_of([*map(str, recipients)]):
+        log.warn(
+            "{queue_id} to {recipients}: failed, and there is no sender to tell",
+            line="no-report",
+            queue_id=message.id,
+            login=message.login,
+            recipients=", ".join(some),
+        )
