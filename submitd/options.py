@@ -31,19 +31,40 @@ def option(doc: str, *, check: Check | None = None, **field: Any) -> Any:
             if expected is not None:
                 raise ValueError(f"expected {expected}")
 
-    return attrs.field(metadata={"doc": doc}, validator=validate, **field)
+    return attrs.field(metadata={"doc": doc, "check": check}, validator=validate, **field)
+
+
+@attrs.frozen
+class Range:
+    """A check that a number lies in a range, both ends included; the manual tells the range.
+
+    :ivar maximum: None where there is no upper end.
+    """
+
+    minimum: int
+    maximum: int | None = None
+
+    def __call__(self, value: Any) -> str | None:
+        """What was expected, or None where *value* is within."""
+        if value >= self.minimum and (self.maximum is None or value <= self.maximum):
+            return None
+        return str(self) if self.maximum is None else f"a number {self}"
+
+    def __str__(self) -> str:
+        """As in `a whole number, at least 1`."""
+        if self.maximum is None:
+            return f"at least {self.minimum}"
+        return f"from {self.minimum} to {self.maximum}"
 
 
 def at_least(minimum: int) -> Check:
     """A check that a number is not below *minimum*."""
-    return lambda value: None if value >= minimum else f"at least {minimum}"
+    return Range(minimum)
 
 
 def between(minimum: int, maximum: int) -> Check:
     """A check that a number lies in a range, both ends included."""
-    return lambda value: (
-        None if minimum <= value <= maximum else f"a number from {minimum} to {maximum}"
-    )
+    return Range(minimum, maximum)
 
 
 def not_empty(value: object) -> str | None:

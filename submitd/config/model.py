@@ -66,7 +66,9 @@ class Configuration:
         "The server's own name: in the greeting, EHLO, Received and Message-ID.",
         check=_fully_qualified,
     )
-    workers: int = option("Worker processes; 1 is all there is in this version.", default=1, check=_one_worker)
+    workers: int = option(
+        "Worker processes; 1 is all there is in this version.", default=1, check=_one_worker
+    )
     tls: TlsOptions
     listener: tuple[ListenerOptions, ...] = option(
         "One table for each port that clients connect to.", check=not_empty

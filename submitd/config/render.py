@@ -17,6 +17,7 @@ from submitd import plugins
 from submitd.config.describe import expected, without_none
 from submitd.config.model import Configuration, PluginChoice, PluginTable
 from submitd.config.reader import options_of
+from submitd.options import Range
 
 SAMPLE = "etc/submitd.toml"
 MANUAL = "docs/configuration.md"
@@ -235,7 +236,8 @@ def _row(name: str, field: "attrs.Attribute[Any]") -> str:
         shown = "none"
     else:
         shown = f"`{_toml(default)}`"
-    kind = expected(field.type)
+    check = field.metadata.get("check")
+    kind = f"{expected(field.type)}, {check}" if isinstance(check, Range) else expected(field.type)
     text = field.metadata["doc"].replace("|", "\\|")
     return f"| `{name}` | {kind} | {shown} | {text} |"
 

@@ -45,3 +45,10 @@ def test_every_option_is_in_the_manual() -> None:
     for table in render.tables():
         for name in table.options:
             assert f"| `{name}` |" in manual, f"{table.name}.{name}"
+
+
+def test_the_manual_tells_the_range_of_a_number() -> None:
+    """Whoever reads the manual need not try which numbers a key takes."""
+    rows = render.manual().splitlines()
+    assert any(row.startswith("| `port` | a whole number, from 1 to 65535 |") for row in rows)
+    assert any(row.startswith("| `threads` | a whole number, from 1 to 64 |") for row in rows)
