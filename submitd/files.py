@@ -5,19 +5,47 @@ import fcntl
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Generic, TypeVar
 
+import attrs
 from twisted.logger import Logger
 
 T = TypeVar("T")
 
+FAULTS_IN_LOG = 20
 LOOK_EVERY_S = 1  # an edit counts after a second at the latest; a stat a second costs nothing
 # Two edits within one tick of the file system's clock, 10 ms at most, look like one.
 SETTLED_NS = 100_000_000
 
 _Signature = tuple[int, int, int, int]
+
+
+@attrs.frozen(slots=True)
+class FileFault:
+    """A line of a file that can't be used.
+
+    :ivar number: the line, from 1.
+    :ivar reason: what is wrong with it; nothing of what it contains.
+    """
+
+    number: int
+    reason: str
+
+
+def log_faults(log: Logger, path: Path, faults: Sequence[FileFault]) -> None:
+    """Warn of the first faults of a file, one line each.
+
+    A file of another kind, named by mistake, must not fill the log.
+    """
+    for fault in faults[:FAULTS_IN_LOG]:
+        log.warn(
+            "{path}, line {number}: {reason}; the line is ignored",
+            path=str(path),
+            number=fault.number,
+            reason=fault.reason,
+        )
 
 
 class WatchedFile(Generic[T]):

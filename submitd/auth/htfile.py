@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import attrs
 
 from submitd.auth.hashing import kind_of
+from submitd.files import FileFault
 from submitd.mail.login import login_fault, login_key
 
 DISABLED = "!"
@@ -34,18 +35,6 @@ class User:
 
 
 @attrs.frozen(slots=True)
-class Fault:
-    """A line that can't be used.
-
-    :ivar number: the line, from 1.
-    :ivar reason: what is wrong with it; nothing of what it contains.
-    """
-
-    number: int
-    reason: str
-
-
-@attrs.frozen(slots=True)
 class Users:
     """What a file says.
 
@@ -55,7 +44,7 @@ class Users:
     """
 
     by_key: dict[str, User]
-    faults: tuple[Fault, ...]
+    faults: tuple[FileFault, ...]
 
     def get(self, login: str) -> User | None:
         """The user of that name; case does not matter."""
@@ -69,18 +58,18 @@ def parse(data: bytes) -> Users:
     are faults.  Names that differ only in case are the same user.
     """
     users: dict[str, User] = {}
-    faults: list[Fault] = []
+    faults: list[FileFault] = []
     for number, line in _lines(data):
         try:
             user = _parse_line(line, number)
         except ValueError as error:
-            faults.append(Fault(number, str(error)))
+            faults.append(FileFault(number, str(error)))
             continue
         first = users.setdefault(login_key(user.name), user)
         if first is not user:
-            faults.append(Fault(number, f"the user of line {first.number} again"))
+            faults.append(FileFault(number, f"the user of line {first.number} again"))
         elif user.kind is None and not user.disabled:
-            faults.append(Fault(number, "not a hash of a kind that is accepted here"))
+            faults.append(FileFault(number, "not a hash of a kind that is accepted here"))
     return Users(users, tuple(faults))
 
 

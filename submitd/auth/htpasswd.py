@@ -14,7 +14,7 @@ from submitd.auth.cache import SuccessCache
 from submitd.auth.hashing import check, hash_password, load, prepare_password
 from submitd.auth.htfile import Users, parse
 from submitd.auth.verifier import Verdict, Verifier, default_threads
-from submitd.files import WatchedFile
+from submitd.files import WatchedFile, log_faults
 from submitd.interfaces import (
     AuthFailure,
     AuthResult,
@@ -25,8 +25,6 @@ from submitd.interfaces import (
 )
 from submitd.mail.login import login_key
 from submitd.options import at_least, between, option
-
-FAULTS_IN_LOG = 20  # a file of another kind, named by mistake, must not fill the log
 
 
 @attrs.frozen(kw_only=True)
@@ -171,13 +169,7 @@ class HtpasswdDatabase:
 
     def _parse(self, data: bytes) -> _Content:
         users = parse(data)
-        for fault in users.faults[:FAULTS_IN_LOG]:
-            self._log.warn(
-                "{path}, line {number}: {reason}; the line is ignored",
-                path=str(self._path),
-                number=fault.number,
-                reason=fault.reason,
-            )
+        log_faults(self._log, self._path, users.faults)
         self._log.info(
             "{path}: {users} users, {faults} faulty lines",
             path=str(self._path),

@@ -1,5 +1,6 @@
 """Who may send as whom (`[senders]`)."""
 
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -7,14 +8,12 @@ import attrs
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from submitd.files import WatchedFile
+from submitd.files import WatchedFile, log_faults
 from submitd.interfaces import ISenderPolicy, Site
 from submitd.mail.address import Mailbox, domain_key
 from submitd.mail.login import login_key
 from submitd.options import option
 from submitd.policy.senders_file import EVERYBODY, Rules, parse
-
-FAULTS_IN_LOG = 20  # a file of another kind, named by mistake, must not fill the log
 
 
 @attrs.frozen(kw_only=True)
@@ -47,7 +46,9 @@ class SenderRules:
         self._file = None
         if options.file is not None:
             try:
-                self._file = WatchedFile(options.file, self._parse, site.reactor.seconds)
+                self._file = WatchedFile(
+                    options.file, partial(self._parse, options.file), site.reactor.seconds
+                )
             except OSError as error:
                 raise ValueError(
                     f"senders: cannot read {options.file}: {error.strerror or error}"
@@ -89,18 +90,12 @@ class SenderRules:
     def _rules(self) -> Rules:
         return self._file.content() if self._file is not None else _NO_RULES
 
-    def _parse(self, data: bytes) -> Rules:
+    def _parse(self, path: Path, data: bytes) -> Rules:
         rules = parse(data)
-        for fault in rules.faults[:FAULTS_IN_LOG]:
-            self._log.warn(
-                "{path}, line {number}: {reason}; the line is ignored",
-                path=str(self._path),
-                number=fault.number,
-                reason=fault.reason,
-            )
+        log_faults(self._log, path, rules.faults)
         self._log.info(
             "{path}: rules for {logins} logins, {faults} faulty lines",
-            path=str(self._path),
+            path=str(path),
             logins=len(rules),
             faults=len(rules.faults),
         )

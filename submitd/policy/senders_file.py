@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 
 import attrs
 
+from submitd.files import FileFault
 from submitd.mail.address import Mailbox, domain_key
 from submitd.mail.login import login_fault, login_key
 
@@ -13,18 +14,6 @@ WILDCARDS = 3  # in one pattern; more would let the match take long, and mean no
 
 _COMMENT = re.compile(r"(?:^|\s)#.*")  # "#" within an address is part of it
 _PATTERN = re.compile(r'(?:"(?:[^"\\]|\\.)*"|[^\s,"])+')
-
-
-@attrs.frozen(slots=True)
-class Fault:
-    """A line that can't be used.
-
-    :ivar number: the line, from 1.
-    :ivar reason: what is wrong with it.
-    """
-
-    number: int
-    reason: str
 
 
 @attrs.frozen(slots=True)
@@ -120,7 +109,7 @@ class Rules:
     :ivar faults: the lines that can't be used.
     """
 
-    def __init__(self, by_login: dict[str, list[Rule]], faults: Sequence[Fault]) -> None:
+    def __init__(self, by_login: dict[str, list[Rule]], faults: Sequence[FileFault]) -> None:
         self._by_login = {login: _Allowed(rules) for login, rules in by_login.items()}
         self.faults = tuple(faults)
 
@@ -147,12 +136,12 @@ class Rules:
 def parse(data: bytes) -> Rules:
     """Read a whole file; a line that is wrong grants nothing and takes away nothing else."""
     by_login: dict[str, list[Rule]] = {}
-    faults: list[Fault] = []
+    faults: list[FileFault] = []
     for number, line in enumerate(data.removeprefix(b"\xef\xbb\xbf").split(b"\n"), 1):
         try:
             logins, patterns = _parse_line(line)
         except ValueError as error:
-            faults.append(Fault(number, str(error)))
+            faults.append(FileFault(number, str(error)))
             continue
         rules = [Rule(number, pattern) for pattern in patterns]
         for login in logins:

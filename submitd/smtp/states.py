@@ -64,134 +64,99 @@ class Verb(bytes, enum.Enum):
 Row = Mapping[Verb, State | Reply]
 
 
-def _row(
-    state: State,
-    *,
-    ehlo: State,
-    helo: State,
-    starttls: State | Reply,
-    auth: State | Reply,
-    mail: State | Reply,
-    rcpt: State | Reply,
-    data: State | Reply,
-    bdat: State | Reply | None = None,
-    rset: State,
-    vrfy: State | Reply | None = None,
-) -> Row:
-    return {
-        Verb.EHLO: ehlo,
-        Verb.HELO: helo,
-        Verb.STARTTLS: starttls,
-        Verb.AUTH: auth,
-        Verb.MAIL: mail,
-        Verb.RCPT: rcpt,
-        Verb.DATA: data,
-        Verb.BDAT: bdat or data,
-        Verb.RSET: rset,
-        Verb.VRFY: vrfy or state,
-        Verb.EXPN: vrfy or replies.NOT_IMPLEMENTED,
+def _row(state: State, transitions: Mapping[Verb, State | Reply]) -> Row:
+    """A state's row: *transitions*, and what is the same in all states."""
+    same: Row = {
+        Verb.RSET: state,
         Verb.NOOP: state,
+        Verb.VRFY: state,
+        Verb.EXPN: replies.NOT_IMPLEMENTED,
         Verb.HELP: state,
         Verb.QUIT: State.CLOSED,
     }
+    return {verb: transitions[verb] if verb in transitions else same[verb] for verb in Verb}
+
+
+def _stranger(state: State, auth: State | Reply) -> Row:
+    """A state with TLS and without a login, in which there is no mail (RFC 6409 §4.3)."""
+    needs_login = (Verb.MAIL, Verb.RCPT, Verb.DATA, Verb.BDAT)
+    return _row(
+        state,
+        {
+            Verb.EHLO: State.GREETED,
+            Verb.HELO: State.GREETED_HELO,
+            Verb.STARTTLS: replies.TLS_ALREADY,
+            Verb.AUTH: auth,
+            **dict.fromkeys(needs_login, replies.AUTH_REQUIRED),
+        },
+    )
+
+
+def _user(
+    state: State,
+    mail: State | Reply,
+    rcpt: State | Reply,
+    data: State | Reply,
+    bdat: State | Reply,
+) -> Row:
+    """A state with a login: after it there is no other, and EHLO does not undo it (RFC 4954 §4)."""
+    return _row(
+        state,
+        {
+            Verb.EHLO: State.READY,
+            Verb.HELO: State.READY,
+            Verb.STARTTLS: replies.TLS_ALREADY,
+            Verb.AUTH: replies.LOGGED_IN_ALREADY,
+            Verb.MAIL: mail,
+            Verb.RCPT: rcpt,
+            Verb.DATA: data,
+            Verb.BDAT: bdat,
+            Verb.RSET: State.READY,
+        },
+    )
 
 
 TRANSITIONS: Mapping[State, Row] = {
     # RFC 3207 §4: a server that requires STARTTLS answers 530 to all but these.
-    State.CLEAR: _row(
-        State.CLEAR,
-        ehlo=State.CLEAR,
-        helo=State.CLEAR,
-        starttls=State.HANDSHAKE,
-        auth=replies.ENCRYPTION_REQUIRED,
-        mail=replies.STARTTLS_FIRST,
-        rcpt=replies.STARTTLS_FIRST,
-        data=replies.STARTTLS_FIRST,
-        rset=State.CLEAR,
-        vrfy=replies.STARTTLS_FIRST,
-    ),
-    State.SECURED: _row(
-        State.SECURED,
-        ehlo=State.GREETED,
-        helo=State.GREETED_HELO,
-        starttls=replies.TLS_ALREADY,
-        auth=replies.EHLO_FIRST,
-        mail=replies.AUTH_REQUIRED,
-        rcpt=replies.AUTH_REQUIRED,
-        data=replies.AUTH_REQUIRED,
-        rset=State.SECURED,
-    ),
-    # RFC 6409 §4.3: MAIL needs a login.
-    State.GREETED: _row(
-        State.GREETED,
-        ehlo=State.GREETED,
-        helo=State.GREETED_HELO,
-        starttls=replies.TLS_ALREADY,
-        auth=State.READY,
-        mail=replies.AUTH_REQUIRED,
-        rcpt=replies.AUTH_REQUIRED,
-        data=replies.AUTH_REQUIRED,
-        rset=State.GREETED,
-    ),
-    State.GREETED_HELO: _row(
-        State.GREETED_HELO,
-        ehlo=State.GREETED,
-        helo=State.GREETED_HELO,
-        starttls=replies.TLS_ALREADY,
-        auth=replies.HELO_CANNOT_LOG_IN,
-        mail=replies.AUTH_REQUIRED,
-        rcpt=replies.AUTH_REQUIRED,
-        data=replies.AUTH_REQUIRED,
-        rset=State.GREETED_HELO,
-    ),
-    # RFC 4954 §4: after a successful AUTH, no other; EHLO does not undo a login.
-    State.READY: _row(
+    State.CLEAR: {
+        **dict.fromkeys(Verb, replies.STARTTLS_FIRST),
+        **dict.fromkeys((Verb.EHLO, Verb.HELO, Verb.NOOP, Verb.HELP, Verb.RSET), State.CLEAR),
+        Verb.STARTTLS: State.HANDSHAKE,
+        Verb.AUTH: replies.ENCRYPTION_REQUIRED,
+        Verb.QUIT: State.CLOSED,
+    },
+    State.SECURED: _stranger(State.SECURED, auth=replies.EHLO_FIRST),
+    State.GREETED: _stranger(State.GREETED, auth=State.READY),
+    State.GREETED_HELO: _stranger(State.GREETED_HELO, auth=replies.HELO_CANNOT_LOG_IN),
+    State.READY: _user(
         State.READY,
-        ehlo=State.READY,
-        helo=State.READY,
-        starttls=replies.TLS_ALREADY,
-        auth=replies.LOGGED_IN_ALREADY,
         mail=State.MAIL,
         rcpt=replies.MAIL_FIRST,
         data=replies.MAIL_FIRST,
-        rset=State.READY,
+        bdat=replies.MAIL_FIRST,
     ),
-    State.MAIL: _row(
+    # RFC 5321 §4.1.1.4: 503 or 554 to DATA where no recipient was accepted.
+    State.MAIL: _user(
         State.MAIL,
-        ehlo=State.READY,
-        helo=State.READY,
-        starttls=replies.TLS_ALREADY,
-        auth=replies.LOGGED_IN_ALREADY,
         mail=replies.NESTED_MAIL,
         rcpt=State.RCPT,
-        # RFC 5321 §4.1.1.4: 503 or 554 where no recipient was accepted.
         data=replies.NO_VALID_RECIPIENTS,
-        rset=State.READY,
+        bdat=replies.NO_VALID_RECIPIENTS,
     ),
-    State.RCPT: _row(
+    State.RCPT: _user(
         State.RCPT,
-        ehlo=State.READY,
-        helo=State.READY,
-        starttls=replies.TLS_ALREADY,
-        auth=replies.LOGGED_IN_ALREADY,
         mail=replies.NESTED_MAIL,
         rcpt=State.RCPT,
         data=State.DATA,
         bdat=State.BDAT,
-        rset=State.READY,
     ),
     # RFC 3030 §2: after BDAT, DATA must not follow; the envelope is closed.
-    State.CHUNKS: _row(
+    State.CHUNKS: _user(
         State.CHUNKS,
-        ehlo=State.READY,
-        helo=State.READY,
-        starttls=replies.TLS_ALREADY,
-        auth=replies.LOGGED_IN_ALREADY,
         mail=replies.NESTED_MAIL,
         rcpt=replies.BDAT_BEGUN,
         data=replies.BDAT_BEGUN,
         bdat=State.BDAT,
-        rset=State.READY,
     ),
 }
 """The states in which commands are read; in the others there are none."""
