@@ -277,7 +277,12 @@ def _print_table(messages: Sequence[StoredMessage]) -> None:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in _COLUMNS:
         numeric = column in ("tries", "size")
-        table.add_column(column, justify="right" if numeric else "left", overflow="fold")
+        table.add_column(
+            column,
+            justify="right" if numeric else "left",
+            overflow="fold",
+            no_wrap=column == "id",  # it is there to be copied
+        )
     for message in messages:
         table.add_row(*map(Text, _cells(message)))
     Console().print(table)
