@@ -26,6 +26,7 @@ from submitd.policy.sizes import MessageSizes
 from submitd.queue.delivery import Delivery
 from submitd.smtp.settings import Settings
 from submitd.submission import Means, SubmissionFactory
+from submitd.timers import ClockWatch
 from submitd.transport.connections import Connections
 from submitd.transport.server import SubmissionListener, wrap
 from submitd.transport.sockets import CannotListen, listening_sockets
@@ -108,6 +109,7 @@ class SubmissionServer(Service):
         self._tls = ServerTls(configuration.tls)
         self._connections = Connections(self._reactor, limits)
         self._metrics = self._build_metrics()
+        self._clock_watch = ClockWatch(self._reactor)
         self._certificates = LoopingCall(self._tls.reload_if_changed)
         self._certificates.clock = self._reactor
 
@@ -173,6 +175,7 @@ class SubmissionServer(Service):
         self._delivery.start()
         self._connections.start()
         self._certificates.start(CERTIFICATES_S, now=False)
+        self._clock_watch.start()
         signal.signal(signal.SIGHUP, self._reload)
         for listener, listening in self._sockets:
             port = self._reactor.adoptStreamPort(
@@ -245,6 +248,7 @@ class SubmissionServer(Service):
         self._close_sockets()
         if self._metrics is not None:
             globalLogPublisher.removeObserver(self._metrics)
+        self._clock_watch.stop()
         if self._certificates.running:
             self._certificates.stop()
         if self._serving is not None:

@@ -34,7 +34,7 @@ from submitd.interfaces import (
 )
 from submitd.mail.address import Mailbox
 from submitd.mail.status import DeliveryStatus
-from submitd.options import at_least, between, option
+from submitd.options import between, option
 from submitd.queue import rows, schema
 from submitd.queue.content import Bodies, BodyFile, BytesContent, FileContent
 from submitd.queue.faults import Before, as_storage_error, nothing
@@ -47,6 +47,15 @@ from submitd.queue.threads import Threads, UnderWay
 from submitd.queue.writer import GroupWriter
 
 FILE_THREADS = 4
+# SQLite's log has up to 4 MiB, which the database may have to grow by before any of it
+# can be written over: with less, a full disk could leave no way to record an outcome.
+_LEAST_RESERVE_BYTES = 8 << 20
+
+
+def _is_reserve(octets: int) -> str | None:
+    if octets == 0 or octets >= _LEAST_RESERVE_BYTES:
+        return None
+    return f"0 for none, or {_LEAST_RESERVE_BYTES} or more"
 
 
 @attrs.frozen(kw_only=True)
@@ -64,7 +73,7 @@ class SqliteOptions:
         " messages are refused then (452), while those in the queue are still delivered, each"
         " once.",
         default=33_554_432,
-        check=at_least(0),
+        check=_is_reserve,
     )
 
 
