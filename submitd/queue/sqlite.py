@@ -71,7 +71,7 @@ class SqliteOptions:
     reserve_bytes: int = option(
         "Room that a file in the queue's folder keeps for the time when the disk is full: new"
         " messages are refused then (452), while those in the queue are still delivered, each"
-        " once.",
+        " once. At least 8 MiB (8388608), or 0 for none.",
         default=33_554_432,
         check=_is_reserve,
     )
