@@ -32,6 +32,8 @@ class DeliveryStatus:
     :ivar smtp_reply: True when *diagnostic* is an SMTP reply (Diagnostic-Code type `smtp`).
     :ivar dsn_passed_on: True when the next hop has taken over what the sender asked about
         reports (RFC 3461 §5.2.1): a report of success is its business then, not ours.
+    :ivar deliver_by_passed_on: True when the next hop knows of deliver-by times (RFC 2852), so
+        that it tells the sender when such a time has passed.
     """
 
     action: Action
@@ -40,6 +42,7 @@ class DeliveryStatus:
     next_hop: str | None = None
     smtp_reply: bool = False
     dsn_passed_on: bool = False
+    deliver_by_passed_on: bool = False
 
     @property
     def is_final(self) -> bool:

@@ -88,6 +88,7 @@ class ReportFacts:
         Message-ID and the boundary between the parts.
     :ivar envelope_id: ENVID as it came, in xtext (RFC 3461 §4.4), or None.
     :ivar retry_until_s: until when delayed recipients will be tried, POSIX time.
+    :ivar deliver_by_s: by when its sender wanted it delivered (RFC 2852), POSIX time, or None.
     :ivar utf8: whether the message came with SMTPUTF8, so that its sender can read UTF-8.
     """
 
@@ -100,6 +101,7 @@ class ReportFacts:
     random: str
     envelope_id: str | None = None
     retry_until_s: float = 0.0
+    deliver_by_s: float | None = None
     utf8: bool = False
 
 
@@ -244,6 +246,8 @@ def _for_programs(
         f"Reporting-MTA: dns; {facts.hostname}",
         f"Arrival-Date: {date_time(facts.arrived_s, facts.utc_offset_minutes)}",
     )
+    if facts.deliver_by_s is not None:  # RFC 2852
+        lines.append(f"Deliver-By-Date: {date_time(facts.deliver_by_s, facts.utc_offset_minutes)}")
     for one, status in outcome:
         lines.append("")
         if one.original is not None:

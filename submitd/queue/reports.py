@@ -9,7 +9,7 @@ from twisted.logger import Logger
 
 from submitd.interfaces import QueuedMessage, Report
 from submitd.mail.address import Mailbox
-from submitd.mail.envelope import Envelope, Recipient
+from submitd.mail.envelope import DeliverBy, Envelope, Recipient
 from submitd.mail.status import Action, DeliveryStatus
 from submitd.message.dsn import ORIGINAL_HEADER_OCTETS, Original, ReportFacts, delivery_report
 from submitd.queue.schedule import DeliveryOptions, expires_at
@@ -25,7 +25,7 @@ Concerned = list[tuple[Recipient, DeliveryStatus]]
 def may_report_success(envelope: Envelope) -> bool:
     """Whether anybody asked to be told of more than failure and delay; cheap."""
     by = envelope.deliver_by
-    if by is not None and by.trace:
+    if by is not None and (by.trace or by.mode == "N"):
         return True
     return any(one.notify is not None and "SUCCESS" in one.notify for one in envelope.recipients)
 
@@ -40,11 +40,10 @@ def concerned(
     :param late: whether the time has come that the sender has set for that (RFC 2852).
     """
     by = envelope.deliver_by
-    trace = by is not None and by.trace
     found: dict[Mailbox, tuple[Recipient, DeliveryStatus]] = {}
     for one in envelope.recipients:
         status = outcome.get(one.mailbox)
-        if status is not None and _is_wanted(one, status, delayed, late, trace):
+        if status is not None and _is_wanted(one, status, delayed, late, by):
             if late and status.action is Action.DELAYED:  # RFC 3463 §3.5: time has expired
                 status = attrs.evolve(status, status="4.4.7")
             found.setdefault(one.mailbox, (one, status))
@@ -52,7 +51,7 @@ def concerned(
 
 
 def _is_wanted(
-    one: Recipient, status: DeliveryStatus, delayed: bool, late: bool, trace: bool
+    one: Recipient, status: DeliveryStatus, delayed: bool, late: bool, by: DeliverBy | None
 ) -> bool:
     notify = one.notify
     if notify is not None and "NEVER" in notify:
@@ -62,7 +61,12 @@ def _is_wanted(
     if status.action is Action.DELAYED:
         # With BY=...;N the sender has asked for this report, whatever NOTIFY has.
         return late or (delayed and (notify is None or "DELAY" in notify))
-    if status.action is Action.RELAYED and trace:  # RFC 2852 §4
+    if (
+        by is not None
+        and status.action is Action.RELAYED
+        # RFC 2852 §4.1.4: on request, and where nobody would tell of the time any more.
+        and (by.trace or (by.mode == "N" and not status.deliver_by_passed_on))
+    ):
         return True
     # RFC 3461 §5.2.1: the next hop that knows of NOTIFY tells of success itself.
     asked = notify is not None and "SUCCESS" in notify
@@ -96,6 +100,7 @@ async def make_report(
         random=secrets.token_hex(16),
         envelope_id=envelope.envelope_id,
         retry_until_s=expires_at(message, options),
+        deliver_by_s=None if envelope.deliver_by is None else envelope.deliver_by.at_s,
         utf8=envelope.utf8,
     )
     failed = any(status.action is Action.FAILED for _one, status in about)

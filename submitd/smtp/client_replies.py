@@ -113,11 +113,17 @@ def diagnostic(raw: RawReply) -> str:
 
 
 def delivery_status(
-    raw: RawReply, stage: Stage, next_hop: str, *, dsn_passed_on: bool = False
+    raw: RawReply,
+    stage: Stage,
+    next_hop: str,
+    *,
+    dsn_passed_on: bool = False,
+    deliver_by_passed_on: bool = False,
 ) -> DeliveryStatus:
     """What a reply at *stage* means for the recipients it is about.
 
     :param dsn_passed_on: whether a next hop that accepts the message sees to reports too.
+    :param deliver_by_passed_on: whether it keeps watch on the time to deliver by.
 
     4yz delays and 5yz fails (RFC 5321 §4.2.1), but a refusal that is not about the
     message delays whatever its code: at the greeting, EHLO, STARTTLS and AUTH, and
@@ -140,5 +146,13 @@ def delivery_status(
         action = Action.FAILED
     detail = f"{enhanced[2]}.{enhanced[3]}" if enhanced else "0.0"
     status = f"{_CLASS[action]}.{detail}"
-    passed_on = dsn_passed_on and action is Action.RELAYED
-    return DeliveryStatus(action, status, text, next_hop, True, passed_on)
+    relayed = action is Action.RELAYED
+    return DeliveryStatus(
+        action,
+        status,
+        text,
+        next_hop,
+        True,
+        dsn_passed_on=relayed and dsn_passed_on,
+        deliver_by_passed_on=relayed and deliver_by_passed_on,
+    )

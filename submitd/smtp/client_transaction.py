@@ -84,6 +84,7 @@ class Transaction:
         self.size = size
         self._next_hop = offer.name
         self._takes_dsn = "DSN" in extensions
+        self._takes_deliver_by = "DELIVERBY" in extensions
         self._recipients = recipients
         self._unanswered = 0  # of MAIL and RCPT
         self._accepted = 0
@@ -161,7 +162,13 @@ class Transaction:
         return Turn.DONE
 
     def _status(self, raw: RawReply, stage: Stage) -> DeliveryStatus:
-        return delivery_status(raw, stage, self._next_hop, dsn_passed_on=self._takes_dsn)
+        return delivery_status(
+            raw,
+            stage,
+            self._next_hop,
+            dsn_passed_on=self._takes_dsn,
+            deliver_by_passed_on=self._takes_deliver_by,
+        )
 
     def _mail_answered(self, raw: RawReply) -> None:
         self.begun = True

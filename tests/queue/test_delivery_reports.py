@@ -4,7 +4,7 @@ import email
 import email.policy
 from email.message import EmailMessage
 from itertools import chain, combinations
-from typing import get_args
+from typing import Literal, get_args
 
 import attrs
 import pytest
@@ -17,7 +17,7 @@ from submitd.testing import DELIVERED, envelope
 from tests.support.delivery import BUSY, CONTENT, NOW_S, REFUSED, Bench, with_options
 
 RELAYED = DeliveryStatus(Action.RELAYED, "2.0.0", "250 Ok", "mx.example.net", True)
-PASSED_ON = attrs.evolve(RELAYED, dsn_passed_on=True)
+PASSED_ON = attrs.evolve(RELAYED, dsn_passed_on=True, deliver_by_passed_on=True)
 EXPANDED = DeliveryStatus(Action.EXPANDED, "2.0.0", "passed to 40 members", "list")
 BOB = Mailbox("bob", "example.net")
 
@@ -322,6 +322,43 @@ def test_told_at_the_time(bench: Bench, notify: frozenset[Notify] | None) -> Non
     del bench.backend.answers["bob@example.net"]
     bench.pass_time(1200)
     assert len(bench.store) == 0
+
+
+@pytest.mark.parametrize(
+    ("mode", "status", "notify", "told"),
+    [
+        ("N", RELAYED, None, True),
+        ("N", RELAYED, frozenset({"FAILURE"}), True),
+        ("N", attrs.evolve(RELAYED, dsn_passed_on=True), None, True),
+        ("N", RELAYED, frozenset({"NEVER"}), False),
+        ("N", PASSED_ON, None, False),
+        ("N", DELIVERED, None, False),
+        ("R", RELAYED, None, False),
+    ],
+)
+def test_told_that_nobody_watches_the_time(
+    bench: Bench,
+    mode: Literal["N", "R"],
+    status: DeliveryStatus,
+    notify: frozenset[Notify] | None,
+    told: bool,
+) -> None:
+    """In mode N the sender learns that a next hop took the message without DELIVERBY."""
+    bench.backend.answers["bob@example.net"] = status
+    bench.send(asking(notify, DeliverBy(NOW_S + 100, mode)))
+    assert [actions(report).popitem()[1][0] for report in made(bench)] == ["relayed"] * told
+
+
+def test_the_time_is_in_the_report(bench: Bench) -> None:
+    """A report says by when the message was wanted; there is no such field without a time."""
+    bench.backend.answers["bob@example.net"] = REFUSED
+    for by in (DeliverBy(NOW_S + 100, "R"), None):
+        bench.send(asking(by=by))
+    dates = []
+    for report in made(bench):
+        whole, _bob = list(report.iter_parts())[1].iter_parts()
+        dates.append(whole["Deliver-By-Date"])
+    assert dates == ["Tue, 14 Nov 2023 22:15:00 +0000", None]
 
 
 def test_no_report_at_the_time_when_never(bench: Bench) -> None:

@@ -369,6 +369,18 @@ def test_deliver_by(mode: Any, left_s: float, keyword: str, expected: str) -> No
         assert said(what, keyword).endswith(expected)
 
 
+@pytest.mark.parametrize("offered", [True, False])
+def test_who_watches_the_time(split: str, offered: bool) -> None:
+    """The outcome tells whether the next hop that took a message knows of DELIVERBY."""
+    talk = Talk(split, offering("PIPELINING", *["DELIVERBY"] * offered))
+    talk.begin_with(attrs.evolve(envelope(ANN, BOB), deliver_by=DeliverBy(NOW_S + 60, "N")))
+    talk.hear(b"250 ok\r\n250 ok\r\n354 go\r\n")
+    talk.take()
+    talk.send(b"x")
+    talk.hear(b"250 ok\r\n")
+    assert [status.deliver_by_passed_on for status in talk.finished().values()] == [offered]
+
+
 def test_deliver_by_with_trace() -> None:
     """The trace flag goes along."""
     what = attrs.evolve(envelope(ANN, BOB), deliver_by=DeliverBy(NOW_S + 9.9, "N", trace=True))
