@@ -117,8 +117,7 @@ def _envid(value: str | None) -> Fields:
     text = _value(value)
     if len(text) > ENVID_OCTETS or not _XTEXT.fullmatch(text):
         raise ValueError("not xtext, or too long")
-    if not decode_xtext(text).isprintable():
-        raise ValueError("an envelope identifier is printable")
+    _check_printable(text)
     return {"envelope_id": text}
 
 
@@ -183,9 +182,19 @@ def _orcpt(value: str | None) -> Fields:
     text = _value(value)
     if len(text.encode("utf-8", "replace")) > ORCPT_OCTETS:
         raise ValueError("too long")
-    if not _ORCPT.fullmatch(text) and not _UTF8_ORCPT.fullmatch(text):
+    if _UTF8_ORCPT.fullmatch(text):
+        return {"original": text}
+    if not _ORCPT.fullmatch(text):
         raise ValueError("not an address type and an address in xtext")
+    _check_printable(text.partition(";")[2])
     return {"original": text}
+
+
+def _check_printable(xtext: str) -> None:
+    # RFC 3461 §4.2, §4.4: what is encoded consists of printable ASCII.
+    text = decode_xtext(xtext)
+    if not (text.isascii() and text.isprintable()):
+        raise ValueError("more than printable ASCII")
 
 
 def decode_xtext(text: str) -> str:
