@@ -4,6 +4,7 @@ import ast
 import csv
 import re
 from collections.abc import Iterator
+from itertools import groupby
 from pathlib import Path
 
 import attrs
@@ -13,6 +14,12 @@ ROOT = Path(__file__).parents[1]
 TABLE = ROOT / "docs" / "standards.tsv"
 LEVELS = {"MUST", "SHOULD", "MAY"}
 STATUSES = {"done", "partial", "planned", "not applicable"}
+# The base of SMTP and submission, then the extensions that are offered.
+RFCS = {
+    *("5321", "6409", "3207", "4954", "8314"),
+    *("1870", "2034", "2852", "2920", "3030", "3461", "3463", "3464", "4865", "5248"),
+    *("6152", "6531", "6532", "6533", "6710", "8689", "9422"),
+}
 # "RFC 5321 §4.5.3.1.1"; in a docstring the two may stand on two lines.
 REFERENCE = re.compile(r"RFC\s+(\d+)\s+§\s?(\d+(?:\.\d+)*)")
 
@@ -70,6 +77,21 @@ def test_row_is_well_formed(row: Row) -> None:
     assert row.level in LEVELS
     assert row.status in STATUSES
     assert row.remark or row.status != "not applicable"
+
+
+def test_each_requirement_has_one_row() -> None:
+    """No requirement stands twice, and those of an RFC stand together, by section."""
+    assert len({(row.rfc, row.section, row.requirement) for row in ROWS}) == len(ROWS)
+    runs = [rfc for rfc, _rows in groupby(ROWS, key=lambda row: row.rfc)]
+    assert len(set(runs)) == len(runs)
+    for rfc in runs:
+        sections = [tuple(map(int, row.section.split("."))) for row in ROWS if row.rfc == rfc]
+        assert sections == sorted(sections), rfc
+
+
+def test_every_rfc_has_rows() -> None:
+    """No RFC that submitd follows is left out."""
+    assert {row.rfc for row in ROWS} >= RFCS
 
 
 @each_row

@@ -229,6 +229,13 @@ def test_malformed(fields: bytes, text: str, mode: FromMismatch) -> None:
     assert text in refused.text
 
 
+def test_resent_fields_in_any_number() -> None:
+    """However many Resent fields there are, and of whichever kind, they stay (RFC 5321 §3.3)."""
+    for resent in (b"Resent-To: b@c.d\r\n", b"Resent-From: a@b.c\r\n" * 2 + b"Resent-Date: x\r\n"):
+        block = resent + FROM + THEIR_DATE + THEIR_ID + b"\r\n"
+        assert header(block) == block
+
+
 def test_unqualified_accepted() -> None:
     """Domains of one label are let through where configured."""
     options = CompletionOptions(unqualified_addresses="accept")

@@ -93,6 +93,14 @@ def test_factory() -> None:
     assert SmarthostFactory.name == "smarthost"
 
 
+def test_default_time_limits() -> None:
+    """Without options the limits are those that RFC 5321 §4.5.3.2 asks for, at least."""
+    options = SmarthostOptions(host="smtp.example.net")
+    assert options.command_s >= 300  # greeting, MAIL, RCPT; DATA has 120 of them
+    assert options.content_s >= 180
+    assert options.end_of_data_s >= 600
+
+
 @pytest.mark.parametrize("level", ["none", "opportunistic"])
 def test_no_login_without_verified_tls(relay: Relay, level: str) -> None:
     """A login together with a level that doesn't verify the peer is refused at the start."""

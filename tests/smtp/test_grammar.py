@@ -4,6 +4,7 @@ import pytest
 
 from submitd.mail.address import Mailbox
 from submitd.smtp import replies
+from submitd.smtp.commands import COMMANDS
 from submitd.smtp.errors import RemoteProtocolError
 from submitd.smtp.grammar import parse_mail, parse_rcpt
 from submitd.smtp.replies import Reply
@@ -151,3 +152,11 @@ def test_parameters_of_the_other_command() -> None:
     """A parameter of MAIL is unknown to RCPT, and the other way round (RFC 5321 §4.1.1.11)."""
     assert mail("NOTIFY=NEVER") is replies.UNKNOWN_PARAMETER
     assert rcpt("RET=FULL") is replies.UNKNOWN_PARAMETER
+
+
+def test_commands_have_room_for_all_parameters() -> None:
+    """A command may have all parameters that its extensions add (RFC 3461 §5.4)."""
+    mail = ("SIZE", 26), ("BODY", 17), ("AUTH", 500), ("RET", 9), ("ENVID", 107), ("BY", 17)
+    more = ("SMTPUTF8", 10), ("REQUIRETLS", 11), ("MT-PRIORITY", 15), ("HOLDUNTIL", 34)
+    assert sum(octets for _keyword, octets in (*mail, *more)) + 512 <= COMMANDS[b"MAIL"].octets
+    assert COMMANDS[b"RCPT"].octets >= 1036
