@@ -37,15 +37,15 @@ class QuotedPrintable:
 
     def end(self) -> bytes:
         """What is left."""
-        quoted = _quoted(self._held)
-        if quoted[-1:] in (b" ", b"\t"):  # RFC 2045 §6.7 (3)
-            quoted = b"%b=%02X" % (quoted[:-1], quoted[-1])
-        return quoted
+        return _quoted(self._held, last=True)
 
 
-def _quoted(data: bytes) -> bytes:
+def _quoted(data: bytes, *, last: bool = False) -> bytes:
     quoted = _QUOTED.sub(_escaped, data)
+    # RFC 2045 §6.7 (3): no white space at the end of a line.
     quoted = quoted.replace(b" \r\n", b"=20\r\n").replace(b"\t\r\n", b"=09\r\n")
+    if last and quoted[-1:] in (b" ", b"\t"):
+        quoted = b"%b=%02X" % (quoted[:-1], quoted[-1])
     return _LONG_LINE.sub(_cut, quoted)
 
 

@@ -9,7 +9,7 @@ from email.message import Message
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from submitd.message.conversion import Converter, Inspector, Unconvertible
@@ -328,6 +328,7 @@ def test_any_parts(bodies: list[bytes], binary: bool) -> None:
 
 
 @given(st.binary(max_size=400) | _bodies)
+@example(b"x" * 149 + b" ")  # the white space at the end makes the line too long
 @settings(deadline=None)
 def test_encodings_are_reversible(data: bytes) -> None:
     """What is encoded in whatever pieces decodes to the same octets, in lines of 76 at most."""
