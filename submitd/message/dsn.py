@@ -15,6 +15,7 @@ import attrs
 from submitd.mail.address import DOMAIN, Mailbox
 from submitd.mail.envelope import Recipient
 from submitd.mail.status import Action, DeliveryStatus
+from submitd.mail.xtext import decode_xtext
 from submitd.message.headers import HeaderBlock, MalformedHeader, find_end
 from submitd.message.trace import date_time, message_id
 
@@ -25,7 +26,6 @@ _CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
 _LONG_WORD = re.compile(r"[^ ]{200}(?=[^ ])")  # no line may reach 998 octets (RFC 5322 §2.1.1)
 _STATUS = re.compile(r"[245]\.[0-9]{1,3}\.[0-9]{1,3}")  # RFC 3463 §2
 _MESSAGE_ID = re.compile(rb"[ \t\r\n]*(<[!-;=?-~]{3,900}>)[ \t\r\n]*")
-_XTEXT = re.compile(r"\+([0-9A-F]{2})")  # RFC 3461 §4
 _EMBEDDED = re.compile(r"\\x\{([0-9A-Fa-f]{2,6})\}")  # RFC 6533 §3, EmbeddedUnicodeChar
 
 # What a sender can do, by the beginning of the enhanced status code (RFC 3463 §3).
@@ -241,7 +241,7 @@ def _for_programs(
     """The second part (RFC 3464 §2.1): fields for the message, then for each recipient."""
     lines = []
     if facts.envelope_id is not None:  # RFC 3461 §6.3
-        lines.append(f"Original-Envelope-Id: {_printable(_from_xtext(facts.envelope_id), False)}")
+        lines.append(f"Original-Envelope-Id: {_printable(decode_xtext(facts.envelope_id), False)}")
     lines += (
         f"Reporting-MTA: dns; {facts.hostname}",
         f"Arrival-Date: {date_time(facts.arrived_s, facts.utc_offset_minutes)}",
@@ -280,7 +280,7 @@ def _original_recipient(original: str, utf8: bool) -> str:
     """The ORCPT parameter, decoded (RFC 3461 §6.3, RFC 6533 §3)."""
     kind, _semicolon, address = original.partition(";")
     if kind.lower() != "utf-8":
-        return f"{kind}; {_printable(_from_xtext(address), utf8)}"
+        return f"{kind}; {_printable(decode_xtext(address), utf8)}"
     if not utf8:
         return f"{kind}; {_embedded(address)}"
     try:
@@ -288,11 +288,6 @@ def _original_recipient(original: str, utf8: bool) -> str:
     except ValueError:  # beyond the last character that there is
         decoded = address
     return f"{kind}; {_printable(decoded, utf8)}"
-
-
-def _from_xtext(text: str) -> str:
-    """The text behind xtext; octets beyond ASCII have no place in it."""
-    return _XTEXT.sub(lambda match: chr(int(match[1], 16)), text)
 
 
 def _embedded(text: str) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, cast, get_args
 
 from submitd.mail.envelope import Notify
+from submitd.mail.xtext import decode_xtext
 from submitd.smtp import replies
 from submitd.smtp.errors import RemoteProtocolError
 from submitd.smtp.events import DeliverByRequest
@@ -193,11 +194,6 @@ def _orcpt(value: str | None) -> Fields:
     if _CONTROL.search(decode_xtext(text)):
         raise ValueError("a control character")
     return {"original": text}
-
-
-def decode_xtext(text: str) -> str:
-    """The text behind xtext (RFC 3461 §4); each octet is one character."""
-    return re.sub(r"\+([0-9A-F]{2})", lambda match: chr(int(match[1], 16)), text)
 
 
 MAIL_PARAMETERS: Mapping[str, ParameterReader] = {
