@@ -16,17 +16,19 @@ import idna
 
 from submitd.mail.address import Mailbox
 
-_QUOTED = r'"(?:[^"\\]++|\\.)*+"'
+# Groups are atomic and not possessive: Python before 3.11.5, Debian 12's among them,
+# matches a possessive repetition of a group wrongly.
+_QUOTED = r'"(?>(?:[^"\\]++|\\.)*)"'
 _BEYOND_ASCII = "\x80-\U0010ffff"
 # RFC 5322 §4.1: phrases in use have unquoted dots (obs-phrase).  8-bit octets are those of
 # clients that send names raw.
-_WORDS = rf"(?:[A-Za-z0-9!#$%&'*+/=?^_`{{|}}~.{_BEYOND_ASCII} \t-]++|{_QUOTED})*+"
+_WORDS = rf"(?>(?:[A-Za-z0-9!#$%&'*+/=?^_`{{|}}~.{_BEYOND_ASCII} \t-]++|{_QUOTED})*)"
 _DOMAIN = rf"(?:[A-Za-z0-9._{_BEYOND_ASCII}-]++|\[[^\[\]\\]*+\])"
 # A backslash before white space may have stood before a fold, where readers differ.
-_QUOTED_LOCAL_PART = r'"(?:[^"\\]++|\\[^ \t])*+"'
+_QUOTED_LOCAL_PART = r'"(?>(?:[^"\\]++|\\[^ \t])*)"'
 _ADDRESS = rf'((?:[^ \t<>()\[\]:;@\\,"]++|{_QUOTED_LOCAL_PART})@{_DOMAIN})'
 _MAILBOX = re.compile(rf"[ \t]*+(?:{_ADDRESS}|{_WORDS}<[ \t]*+{_ADDRESS}[ \t]*+>)[ \t]*+(,|\Z)")
-_OUTSIDE_COMMENTS = re.compile(rf'(?:[^"()]++|{_QUOTED})*+')
+_OUTSIDE_COMMENTS = re.compile(rf'(?>(?:[^"()]++|{_QUOTED})*)')
 _IN_COMMENT = re.compile(r"\\.|[()]")
 # RFC 2047 §2, with no more than may stand in a phrase (§5), leniently: any of an atom and dots.
 _ENCODED_WORD = re.compile(

@@ -30,7 +30,7 @@ _ENCODERS: dict[str, type[QuotedPrintable] | type[Base64]] = {
 }
 
 _TYPE = re.compile(rb"\s*([^\s;/()]+)/([^\s;/()]+)")
-_PARAMETER = re.compile(rb';\s*([^\s;=()"]+)\s*=\s*(?:"((?:[^"\\]|\\.)*+)"|([^\s;()"]+))')
+_PARAMETER = re.compile(rb';\s*([^\s;=()"]+)\s*=\s*(?:"((?>(?:[^"\\]|\\.)*))"|([^\s;()"]+))')
 _QUOTED_PAIR = re.compile(rb"\\(.)", re.DOTALL)
 _BARE_LINE_END = re.compile(rb"\r(?!\n)|(?<!\r)\n")
 _HIGH = bytes(range(128, 256))

@@ -17,8 +17,8 @@ Field = tuple[bytes, bytes]
 # space before the colon.  §4.2: a folded line may be white space only.  All repetitions
 # are possessive: whatever a client sends is read in linear time.
 _NAME = rb"[!-9;-~]++"
-_VALUE = rb"[ \t]*+:[^\r]*+\r\n(?:[ \t][^\r]*+\r\n)*+"
-_FIELDS = re.compile(rb"(?:%b%b)*+" % (_NAME, _VALUE))
+_VALUE = rb"[ \t]*+:[^\r]*+\r\n(?>(?:[ \t][^\r]*+\r\n)*)"
+_FIELDS = re.compile(rb"(?>(?:%b%b)*)" % (_NAME, _VALUE))
 _EACH = re.compile(rb"((%b)%b)" % (_NAME, _VALUE))
 _MBOX_LINE = re.compile(rb"From [^\r]*+\r\n")
 # Also with a fold before the colon, which some programs take away.

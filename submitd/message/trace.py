@@ -17,21 +17,21 @@ _MONTH = "Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec"
 # The values that Date and Message-ID may have.  RFC 5322 §3.3, with the obsolete zones and
 # short years of §4.3:
 DATE = re.compile(
-    r"[ \t]*+(?:(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)[ \t]*+,[ \t]*+)?+"
+    r"[ \t]*+(?>(?:(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)[ \t]*+,[ \t]*+)?)"
     rf"(?:0?[1-9]|[12][0-9]|3[01])[ \t]++(?:{_MONTH})[ \t]++[0-9]{{2,4}}"
     r"[ \t]++(?:[01][0-9]|2[0-3]):[0-5][0-9](?::(?:[0-5][0-9]|60))?"
     r"[ \t]++(?:[+-][0-9]{2}[0-5][0-9]|UT|GMT|[ECMP][SD]T|[A-IK-Z])"
-    r"[ \t]*+(?:\([^()\\]*+\)[ \t]*+)?+",
+    r"[ \t]*+(?>(?:\([^()\\]*+\)[ \t]*+)?)",
     re.IGNORECASE,
 )
 
 
 def _message_id_syntax(beyond_ascii: str) -> re.Pattern[str]:
     atom = rf"[A-Za-z0-9!#$%&'*+/=?^_`{{|}}~{beyond_ascii}-]++"
-    dot_atom = rf"{atom}(?:\.{atom})*+"
+    dot_atom = rf"{atom}(?>(?:\.{atom})*)"
     # RFC 5322 §3.6.4, with the quoted strings of §4.5.4.
     return re.compile(
-        rf'[ \t]*+<(?:{dot_atom}|"(?:[^"\\]++|\\.)*+")@(?:{dot_atom}|\[[!-Z^-~]*+\])>[ \t]*+'
+        rf'[ \t]*+<(?:{dot_atom}|"(?>(?:[^"\\]++|\\.)*)")@(?:{dot_atom}|\[[!-Z^-~]*+\])>[ \t]*+'
     )
 
 
